@@ -1,0 +1,3 @@
+//! Bytes in, readings out: no clock, no I/O.
+
+pub mod topic;

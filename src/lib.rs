@@ -1,0 +1,21 @@
+//! Gadwall reads the frames of sensor nodes, commits them in batches into one DuckDB file, and answers questions.
+//!
+//! The modules, in the direction of the data:
+//!
+//! - [`config`]: what the user wants
+//! - [`reading`]: what travels between the stages
+//! - [`metrics`], [`clock`]: what is counted, and what time it is
+//! - [`codec`]: bytes to readings; pure
+//! - [`source`]: serial ports and brokers
+//! - [`pipeline`]: the bounded channel and the batch
+//! - `store`: the DuckDB file, one writer and few readers
+//! - `serve`: HTTP
+//! - `service`: the life of the process
+//! - `cli`: the command line
+
+pub mod clock;
+pub mod codec;
+pub mod config;
+pub mod metrics;
+pub mod pipeline;
+pub mod reading;

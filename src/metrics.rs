@@ -1,0 +1,373 @@
+//! Counters and gauges of the whole process, as atomics; no format and no I/O. `serve` shows them.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::reading::DeadReason;
+
+/// A counter that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds `n`.
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Adds one.
+    pub fn inc(&self) {
+        self.add(1);
+    }
+
+    /// The value now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A value that goes up and down.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// Sets it.
+    pub fn set(&self, v: i64) {
+        self.0.store(v, Ordering::Relaxed);
+    }
+
+    /// Adds `n`, which may be negative.
+    pub fn add(&self, n: i64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    pub fn get(&self) -> i64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Why readings were dropped before they reached the store. Their senders were told, where they can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DropReason {
+    /// A serial port had more than the channel's capacity or byte bound could take.
+    IntakeFull,
+    /// The daemon was stopping and could not store it in time.
+    Stopping,
+    /// A retained message without a time of its own: old news, not a reading.
+    Retained,
+}
+
+impl DropReason {
+    /// All reasons, in the order of their index.
+    pub const ALL: [Self; 3] = [Self::IntakeFull, Self::Stopping, Self::Retained];
+
+    /// The reason as it is shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::IntakeFull => "intake-full",
+            Self::Stopping => "stopping",
+            Self::Retained => "retained",
+        }
+    }
+}
+
+/// Totals of readings since the start, by what became of them.
+#[derive(Debug, Default)]
+pub struct ReadingCounts {
+    /// Decoded from frames and messages.
+    pub received: Counter,
+    /// Stored by a commit.
+    pub committed: Counter,
+    /// Known already, by series and time or as a redelivered message.
+    pub duplicate: Counter,
+    /// Another value is stored for their series and time.
+    pub conflict: Counter,
+    /// Older than what is kept.
+    pub expired: Counter,
+    /// Stored records kept aside for their impossible time.
+    pub unsynced: Counter,
+    dropped: [Counter; DropReason::ALL.len()],
+    dead: [Counter; DeadReason::ALL.len()],
+}
+
+impl ReadingCounts {
+    /// Readings dropped for `reason`.
+    pub fn dropped(&self, reason: DropReason) -> &Counter {
+        &self.dropped[reason as usize]
+    }
+
+    /// Frames, messages and readings that became dead letters for `reason`, those over the table's rate included.
+    pub fn dead(&self, reason: DeadReason) -> &Counter {
+        &self.dead[reason.index()]
+    }
+
+    /// Sum over all reasons.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.iter().map(Counter::get).sum()
+    }
+
+    /// Sum over all reasons.
+    pub fn dead_total(&self) -> u64 {
+        self.dead.iter().map(Counter::get).sum()
+    }
+}
+
+/// Commits and the store's file.
+#[derive(Debug, Default)]
+pub struct StoreCounts {
+    /// Commits that were durable.
+    pub commits: Counter,
+    /// Attempts that failed; their batch was kept and written again.
+    pub failed: Counter,
+    /// Duration of the last commit, microseconds.
+    pub last_commit_us: Gauge,
+    /// CLOCK_BOOTTIME of the last commit in microseconds; 0 before the first.
+    pub last_commit_at: Gauge,
+    /// CLOCK_BOOTTIME of the writer's last sign of life in microseconds.
+    pub writer_alive_at: Gauge,
+    /// The store cannot commit at present.
+    pub down: AtomicBool,
+    /// Rows in `readings`.
+    pub readings: Gauge,
+    /// Known series.
+    pub series: Gauge,
+    /// Known nodes.
+    pub nodes: Gauge,
+    /// Events written since the start.
+    pub events: Counter,
+    /// Dead letters written since the start.
+    pub dead_letters: Counter,
+    /// Repairs at start, see design 5.
+    pub recovered: Counter,
+}
+
+/// The channel between sources and store.
+#[derive(Debug, Default)]
+pub struct QueueCounts {
+    /// Permits in use: rows on their way to the store.
+    pub depth: Gauge,
+    /// All permits.
+    pub capacity: Gauge,
+    /// Bytes in use.
+    pub bytes: Gauge,
+}
+
+/// The clock, as `[clock] trust` sees it.
+#[derive(Debug, Default)]
+pub struct ClockState {
+    /// Its time is used without reservation.
+    pub trusted: AtomicBool,
+    /// The kernel or the time service says that it is synchronised.
+    pub synchronised: AtomicBool,
+    /// Questions for the time that were not answered because the clock was in doubt.
+    pub withheld: Counter,
+}
+
+/// State of one source as `/stats` and `/healthz` show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SourceState {
+    /// Not connected or opened yet.
+    Starting,
+    /// Connected or open, and heard of within its silence limit.
+    Up,
+    /// Connected or open, and silent for longer than its limit.
+    Silent,
+    /// Not connected; the text says why, for a person.
+    Down(String),
+}
+
+impl SourceState {
+    /// One word for `/stats`.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Up => "up",
+            Self::Silent => "silent",
+            Self::Down(_) => "down",
+        }
+    }
+}
+
+/// Counters and state of one source.
+#[derive(Debug)]
+pub struct SourceStatus {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// `serial` or `mqtt`.
+    pub kind: &'static str,
+    /// Port or URL without secrets.
+    pub address: String,
+    started: Instant,
+    state: Mutex<SourceState>,
+    problems: Mutex<Vec<String>>,
+    // Milliseconds after `started`, plus one; 0 means never.
+    last_reading: AtomicU64,
+    last_heard: AtomicU64,
+    /// Bytes received.
+    pub bytes: Counter,
+    /// Frames or messages received.
+    pub frames: Counter,
+    /// Readings decoded.
+    pub readings: Counter,
+    /// Frames or messages, or parts of them, that became dead letters.
+    pub dead: Counter,
+    /// Bytes skipped to find the next frame.
+    pub skipped_bytes: Counter,
+    /// Times that it was opened or connected.
+    pub connects: Counter,
+    /// Acknowledgements sent: PUBACKs, or BATCH_ACKs with status 0.
+    pub acked: Counter,
+    /// Negative answers sent: BATCH_ACKs with another status.
+    pub refused: Counter,
+}
+
+impl SourceStatus {
+    /// A source that has not started.
+    pub fn new(name: Arc<str>, kind: &'static str, address: String) -> Self {
+        Self {
+            name,
+            kind,
+            address,
+            started: Instant::now(),
+            state: Mutex::new(SourceState::Starting),
+            problems: Mutex::default(),
+            last_reading: AtomicU64::new(0),
+            last_heard: AtomicU64::new(0),
+            bytes: Counter::default(),
+            frames: Counter::default(),
+            readings: Counter::default(),
+            dead: Counter::default(),
+            skipped_bytes: Counter::default(),
+            connects: Counter::default(),
+            acked: Counter::default(),
+            refused: Counter::default(),
+        }
+    }
+
+    /// The state now.
+    pub fn state(&self) -> SourceState {
+        lock(&self.state).clone()
+    }
+
+    /// Sets the state; returns whether it changed, so that the journal hears of it once.
+    pub fn set_state(&self, state: SourceState) -> bool {
+        let mut now = lock(&self.state);
+        let changed = *now != state;
+        *now = state;
+        changed
+    }
+
+    /// Lasting problems that do not end the connection, such as a refused subscription.
+    pub fn problems(&self) -> Vec<String> {
+        lock(&self.problems).clone()
+    }
+
+    /// Replaces the lasting problems; returns whether they changed.
+    pub fn set_problems(&self, problems: Vec<String>) -> bool {
+        let mut now = lock(&self.problems);
+        let changed = *now != problems;
+        *now = problems;
+        changed
+    }
+
+    /// Notes that something was heard: bytes on a port, a packet from a broker.
+    pub fn heard(&self) {
+        self.last_heard.store(self.now_ms(), Ordering::Relaxed);
+    }
+
+    /// Notes `n` readings.
+    pub fn read(&self, n: usize) {
+        if n > 0 {
+            self.readings.add(n as u64);
+            self.last_reading.store(self.now_ms(), Ordering::Relaxed);
+        }
+    }
+
+    /// Seconds since the last reading; `None` before the first.
+    pub fn last_reading_age_s(&self) -> Option<f64> {
+        self.age(&self.last_reading)
+    }
+
+    /// Seconds since anything was heard; `None` before the first.
+    pub fn last_heard_age_s(&self) -> Option<f64> {
+        self.age(&self.last_heard)
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1) + 1
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "an age in milliseconds is far below 2^53")]
+    fn age(&self, at: &AtomicU64) -> Option<f64> {
+        match at.load(Ordering::Relaxed) {
+            0 => None,
+            at => Some(self.now_ms().saturating_sub(at) as f64 / 1000.0),
+        }
+    }
+}
+
+/// Everything that is counted in this process.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    /// Readings by what became of them.
+    pub readings: ReadingCounts,
+    /// Commits and the file.
+    pub store: StoreCounts,
+    /// The channel.
+    pub queue: QueueCounts,
+    /// The clock.
+    pub clock: ClockState,
+    sources: Mutex<Vec<Arc<SourceStatus>>>,
+}
+
+impl Metrics {
+    /// Registers a source; its status is shown from now on.
+    pub fn add_source(&self, status: SourceStatus) -> Arc<SourceStatus> {
+        let status = Arc::new(status);
+        lock(&self.sources).push(Arc::clone(&status));
+        status
+    }
+
+    /// All sources, in the order of their registration.
+    pub fn sources(&self) -> Vec<Arc<SourceStatus>> {
+        lock(&self.sources).clone()
+    }
+}
+
+// A panic ends the process (see `service`), so a poisoned lock is never seen by code that goes on.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_counted_apart_and_summed() {
+        let counts = ReadingCounts::default();
+        counts.dead(DeadReason::Malformed).add(2);
+        counts.dead(DeadReason::UnsyncedFull).inc();
+        counts.dropped(DropReason::Retained).add(3);
+        assert_eq!(counts.dead(DeadReason::Malformed).get(), 2);
+        assert_eq!(counts.dead_total(), 3);
+        assert_eq!(counts.dropped_total(), 3);
+        assert_eq!(counts.dropped(DropReason::IntakeFull).get(), 0);
+        for (i, reason) in DeadReason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), i);
+        }
+    }
+
+    #[test]
+    fn a_state_change_is_told_once() {
+        let status = SourceStatus::new("hub".into(), "serial", "/dev/null".into());
+        assert!(status.set_state(SourceState::Up));
+        assert!(!status.set_state(SourceState::Up));
+        assert!(status.set_state(SourceState::Down("gone".into())));
+        assert_eq!(status.last_reading_age_s(), None);
+        status.read(1);
+        assert!(status.last_reading_age_s().is_some_and(|age| age < 60.0));
+    }
+}

@@ -1,0 +1,74 @@
+//! What one commit holds: envelopes by size or by age. Pure: the time is an argument.
+
+use std::time::{Duration, Instant};
+
+use super::intake::Carried;
+
+/// Envelopes that wait for their commit.
+#[derive(Debug)]
+pub struct Batch {
+    envelopes: Vec<Carried>,
+    rows: usize,
+    oldest: Option<Instant>,
+    wanted: bool,
+    limit: usize,
+    age: Duration,
+}
+
+impl Batch {
+    /// An empty batch that is due at `limit` rows, or when its oldest envelope is `age` old.
+    pub fn new(limit: usize, age: Duration) -> Self {
+        Self { envelopes: Vec::new(), rows: 0, oldest: None, wanted: false, limit, age }
+    }
+
+    /// Adds an envelope that came out of the channel at `now`.
+    pub fn push(&mut self, now: Instant, envelope: Carried) {
+        self.oldest.get_or_insert(now);
+        self.rows += envelope.content.rows();
+        self.wanted |= envelope.waiting;
+        self.envelopes.push(envelope);
+    }
+
+    /// Somebody waits: it is due as soon as nothing more is in the channel.
+    pub fn want(&mut self) {
+        self.wanted = true;
+    }
+
+    /// No more is taken in.
+    pub fn is_full(&self) -> bool {
+        self.rows >= self.limit
+    }
+
+    /// Whether it has to be committed at `now`, once the channel is empty.
+    pub fn is_due(&self, now: Instant) -> bool {
+        !self.is_empty() && (self.is_full() || self.wanted || self.deadline().is_some_and(|d| now >= d))
+    }
+
+    /// When its oldest envelope reaches its age; `None` while it is empty.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.oldest.map(|oldest| oldest + self.age)
+    }
+
+    /// Nothing is in it.
+    pub fn is_empty(&self) -> bool {
+        self.envelopes.is_empty()
+    }
+
+    /// Rows that it holds, an empty envelope counting as one.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Its envelopes in the order of their arrival.
+    pub fn envelopes(&self) -> &[Carried] {
+        &self.envelopes
+    }
+
+    /// Takes all envelopes out, to be answered; the batch is empty after it.
+    pub fn take(&mut self) -> std::vec::Drain<'_, Carried> {
+        self.rows = 0;
+        self.oldest = None;
+        self.wanted = false;
+        self.envelopes.drain(..)
+    }
+}

@@ -1,0 +1,269 @@
+//! The bounded channel from the sources to the store. What bounds it is permits: an envelope takes one for each of its
+//! rows, and its bytes from a second bound, and gives them back when it has been answered.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+
+use crate::config;
+use crate::metrics::Metrics;
+use crate::reading::{Decoded, Delivery, Envelope, Outcome};
+
+/// Bytes that a reading, an event or a dead letter is counted with, beside its text.
+const ROW_BYTES: usize = 96;
+/// Bytes that an envelope is counted with, beside its rows.
+const ENVELOPE_BYTES: usize = 256;
+
+/// The store takes no more: the daemon is stopping. The envelope's receipt has answered `Failed`.
+#[derive(Debug, thiserror::Error)]
+#[error("the store takes no more envelopes")]
+pub struct Closed;
+
+/// Why [`Intake::try_send`] did not take an envelope. Its receipt has answered `Failed`.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The capacity or the byte bound is used up; the writer was asked to commit.
+    #[error("the channel to the store is full")]
+    Full,
+    /// The daemon is stopping.
+    #[error("the store takes no more envelopes")]
+    Closed,
+}
+
+/// Something a source tells the store beside its envelopes, in their order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Notice {
+    /// The broker of this source has every acknowledgement sent so far for these packet ids and digests.
+    Confirmed(Arc<str>, Vec<(u16, [u8; 16])>),
+    /// The broker of this source has forgotten the session: its packet ids start anew.
+    SessionLost(Arc<str>),
+}
+
+/// An envelope in the channel together with its permits; both go when it is answered or dropped.
+#[derive(Debug)]
+pub struct Carried {
+    envelope: Envelope,
+    _rows: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
+    cost: Cost,
+    metrics: Arc<Metrics>,
+}
+
+impl Carried {
+    /// Answers the sender and gives the permits back.
+    pub fn answer(mut self, outcome: Outcome) {
+        let receipt = std::mem::replace(&mut self.envelope.receipt, crate::reading::Receipt::none());
+        drop(self);
+        receipt.answer(outcome);
+    }
+}
+
+impl Deref for Carried {
+    type Target = Envelope;
+    fn deref(&self) -> &Envelope {
+        &self.envelope
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.metrics.queue.depth.add(-i64::from(self.cost.rows));
+        self.metrics.queue.bytes.add(-i64::from(self.cost.bytes));
+    }
+}
+
+/// What the sources push into. Cheap to clone; when all are gone the outlet ends.
+#[derive(Clone, Debug)]
+pub struct Intake {
+    tx: Sender<Item>,
+    nudge: Sender<()>,
+    rows: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+    max_rows: u32,
+    max_bytes: u32,
+    metrics: Arc<Metrics>,
+}
+
+/// What the store takes from.
+#[derive(Debug)]
+pub struct Outlet {
+    /// Envelopes and notices in the order of their sending.
+    pub items: Receiver<Item>,
+    /// Somebody waits for a commit.
+    pub nudges: Receiver<()>,
+}
+
+/// One element of the channel.
+#[derive(Debug)]
+pub enum Item {
+    /// An envelope with its permits.
+    Envelope(Carried),
+    /// Word from a source.
+    Notice(Notice),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    rows: u32,
+    bytes: u32,
+}
+
+/// The channel with the bounds of `config`.
+pub fn channel(config: &config::Intake, metrics: Arc<Metrics>) -> (Intake, Outlet) {
+    let max_rows = u32::try_from(config.capacity).unwrap_or(u32::MAX).clamp(4, 1 << 28);
+    let max_bytes = u32::try_from(config.max_bytes).unwrap_or(u32::MAX).clamp(4096, 1 << 28);
+    metrics.queue.capacity.set(i64::from(max_rows));
+    // Each envelope holds at least one permit and notices are few (one for each broker and keep-alive), so the permits
+    // bound the channel: a send never blocks the runtime.
+    let (tx, items) = unbounded();
+    let (nudge, nudges) = bounded(1);
+    let intake = Intake {
+        tx,
+        nudge,
+        rows: Arc::new(Semaphore::new(max_rows as usize)),
+        bytes: Arc::new(Semaphore::new(max_bytes as usize)),
+        max_rows,
+        max_bytes,
+        metrics,
+    };
+    (intake, Outlet { items, nudges })
+}
+
+impl Intake {
+    /// Hands an envelope over; waits for permits, and asks the writer to commit while it does.
+    ///
+    /// # Errors
+    /// [`Closed`] when the store takes no more.
+    pub async fn send(&self, envelope: Envelope) -> Result<(), Closed> {
+        for part in self.split(envelope) {
+            let cost = self.cost(&part);
+            let rows = match Arc::clone(&self.rows).try_acquire_many_owned(cost.rows) {
+                Ok(permit) => permit,
+                Err(TryAcquireError::Closed) => return Err(Closed),
+                Err(TryAcquireError::NoPermits) => {
+                    self.commit_soon();
+                    Arc::clone(&self.rows).acquire_many_owned(cost.rows).await.map_err(|_| Closed)?
+                }
+            };
+            let bytes = match Arc::clone(&self.bytes).try_acquire_many_owned(cost.bytes) {
+                Ok(permit) => permit,
+                Err(TryAcquireError::Closed) => return Err(Closed),
+                Err(TryAcquireError::NoPermits) => {
+                    self.commit_soon();
+                    Arc::clone(&self.bytes).acquire_many_owned(cost.bytes).await.map_err(|_| Closed)?
+                }
+            };
+            self.carry(part, rows, bytes, cost).map_err(|_| Closed)?;
+        }
+        Ok(())
+    }
+
+    /// Hands an envelope over if there are permits; for sources that must not wait.
+    ///
+    /// # Errors
+    /// [`Refused`] when it was not taken; nothing of it was stored, unless it was large and split.
+    pub fn try_send(&self, envelope: Envelope) -> Result<(), Refused> {
+        let refuse = |e| {
+            self.commit_soon();
+            match e {
+                TryAcquireError::Closed => Refused::Closed,
+                TryAcquireError::NoPermits => Refused::Full,
+            }
+        };
+        for part in self.split(envelope) {
+            let cost = self.cost(&part);
+            let rows = Arc::clone(&self.rows).try_acquire_many_owned(cost.rows).map_err(refuse)?;
+            let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(cost.bytes).map_err(refuse)?;
+            self.carry(part, rows, bytes, cost).map_err(|_| Refused::Closed)?;
+        }
+        Ok(())
+    }
+
+    /// Asks the writer for a commit of what was sent so far. Never blocks.
+    pub fn commit_soon(&self) {
+        // Full means that a request is waiting already; disconnected, that the next send will say so.
+        let _ = self.nudge.try_send(());
+    }
+
+    /// Sends word to the store, behind everything sent so far. Never blocks.
+    ///
+    /// # Errors
+    /// [`Closed`] when the store takes no more.
+    pub fn notice(&self, notice: Notice) -> Result<(), Closed> {
+        self.tx.send(Item::Notice(notice)).map_err(|_| Closed)
+    }
+
+    fn carry(
+        &self,
+        envelope: Envelope,
+        rows: OwnedSemaphorePermit,
+        bytes: OwnedSemaphorePermit,
+        cost: Cost,
+    ) -> Result<(), Closed> {
+        self.metrics.queue.depth.add(i64::from(cost.rows));
+        self.metrics.queue.bytes.add(i64::from(cost.bytes));
+        let carried = Carried { envelope, _rows: rows, _bytes: bytes, cost, metrics: Arc::clone(&self.metrics) };
+        // The rejected item is dropped here, and with it its receipt answers `Failed`.
+        self.tx.send(Item::Envelope(carried)).map_err(|_| Closed)
+    }
+
+    fn cost(&self, envelope: &Envelope) -> Cost {
+        let rows = u32::try_from(envelope.content.rows()).unwrap_or(u32::MAX).min(self.max_rows);
+        let bytes = u32::try_from(bytes_of(&envelope.content)).unwrap_or(u32::MAX).min(self.max_bytes);
+        Cost { rows, bytes }
+    }
+
+    /// An envelope over a quarter of the capacity becomes several under one receipt, so that no single sender can fill
+    /// the channel, and none can ask for more permits than there are.
+    fn split(&self, mut envelope: Envelope) -> Vec<Envelope> {
+        let most = (self.max_rows as usize / 4).max(1);
+        if envelope.content.rows() <= most {
+            return vec![envelope];
+        }
+        let content = std::mem::take(&mut envelope.content);
+        let mut parts: Vec<Decoded> = Vec::new();
+        let mut left = 0;
+        let mut room = |parts: &mut Vec<Decoded>| {
+            if left == 0 {
+                parts.push(Decoded::default());
+                left = most;
+            }
+            left -= 1;
+        };
+        for reading in content.readings {
+            room(&mut parts);
+            parts.last_mut().map(|p| p.readings.push(reading));
+        }
+        for event in content.events {
+            room(&mut parts);
+            parts.last_mut().map(|p| p.events.push(event));
+        }
+        for dead in content.dead {
+            room(&mut parts);
+            parts.last_mut().map(|p| p.dead.push(dead));
+        }
+        let receipts = envelope.receipt.split(parts.len());
+        parts
+            .into_iter()
+            .zip(receipts)
+            .zip(0..)
+            .map(|((content, receipt), part)| Envelope {
+                source: Arc::clone(&envelope.source),
+                arrival: envelope.arrival,
+                content,
+                delivery: envelope.delivery.map(|d| Delivery { part, ..d }),
+                waiting: envelope.waiting,
+                receipt,
+            })
+            .collect()
+    }
+}
+
+fn bytes_of(content: &Decoded) -> usize {
+    let text: usize = content.readings.iter().map(|r| r.node.len() + r.metric.len()).sum::<usize>()
+        + content.events.iter().map(|e| e.node.len() + e.kind.len() + e.data.len()).sum::<usize>()
+        + content.dead.iter().map(|d| d.detail.len() + d.excerpt.len()).sum::<usize>();
+    ENVELOPE_BYTES + content.rows() * ROW_BYTES + text
+}

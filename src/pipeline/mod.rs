@@ -1,0 +1,7 @@
+//! Between the sources and the store: the bounded channel, and the batch that becomes one commit.
+
+mod batch;
+mod intake;
+
+pub use batch::Batch;
+pub use intake::{Carried, Closed, Intake, Notice, Outlet, Refused, channel};

@@ -1,0 +1,129 @@
+//! The nodes and series by name, with the newest value of each series. Kept in memory: names are resolved and the latest
+//! values answered without a scan. The writer changes it after a commit, readers only look.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::reading::Timestamp;
+
+/// A node as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// `nodes.node`
+    pub id: i32,
+    /// Name of the source that it came through.
+    pub source: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Arrival of its first reading or event.
+    pub first_seen: Timestamp,
+    /// Ids of its series, in the order of their making.
+    pub series: Vec<i32>,
+}
+
+/// The newest reading of a series.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Newest {
+    /// Its time.
+    pub ts: Timestamp,
+    /// Its value.
+    pub value: f64,
+    /// Whole seconds from its time to its arrival; `None` where the time is not verified.
+    pub lag: Option<i32>,
+}
+
+/// A series as it is stored.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Series {
+    /// `series.series`
+    pub id: i32,
+    /// `nodes.node` of its node.
+    pub node: i32,
+    /// Its metric.
+    pub metric: Arc<str>,
+    /// Unit of its values.
+    pub unit: Option<Arc<str>>,
+    /// Its newest committed reading; `None` while it has none.
+    pub newest: Option<Newest>,
+}
+
+/// All nodes and series.
+#[derive(Clone, Debug, Default)]
+pub struct Catalog {
+    nodes: HashMap<i32, Node>,
+    series: HashMap<i32, Series>,
+    node_ids: HashMap<Arc<str>, HashMap<Arc<str>, i32>>,
+    series_ids: HashMap<i32, HashMap<Arc<str>, i32>>,
+}
+
+impl Catalog {
+    /// Adds a node, or replaces the one with its id.
+    pub fn add_node(&mut self, node: Node) {
+        self.node_ids.entry(Arc::clone(&node.source)).or_default().insert(Arc::clone(&node.name), node.id);
+        self.nodes.insert(node.id, node);
+    }
+
+    /// Adds a series to its node, which must be there already.
+    pub fn add_series(&mut self, series: Series) {
+        self.series_ids.entry(series.node).or_default().insert(Arc::clone(&series.metric), series.id);
+        if let Some(node) = self.nodes.get_mut(&series.node) {
+            node.series.push(series.id);
+        }
+        self.series.insert(series.id, series);
+    }
+
+    /// The node of this source and name.
+    pub fn find_node(&self, source: &str, name: &str) -> Option<&Node> {
+        self.nodes.get(self.node_ids.get(source)?.get(name)?)
+    }
+
+    /// The nodes of this name over all sources, by id.
+    pub fn nodes_named(&self, name: &str) -> Vec<&Node> {
+        let mut found: Vec<&Node> =
+            self.node_ids.values().filter_map(|names| self.nodes.get(names.get(name)?)).collect();
+        found.sort_by_key(|n| n.id);
+        found
+    }
+
+    /// The series of this node and metric.
+    pub fn find_series(&self, node: i32, metric: &str) -> Option<&Series> {
+        self.series.get(self.series_ids.get(&node)?.get(metric)?)
+    }
+
+    /// A node by its id.
+    pub fn node(&self, id: i32) -> Option<&Node> {
+        self.nodes.get(&id)
+    }
+
+    /// A series by its id.
+    pub fn series(&self, id: i32) -> Option<&Series> {
+        self.series.get(&id)
+    }
+
+    /// A series by its id, to note its newest reading.
+    pub fn series_mut(&mut self, id: i32) -> Option<&mut Series> {
+        self.series.get_mut(&id)
+    }
+
+    /// All nodes by id.
+    pub fn all_nodes(&self) -> Vec<&Node> {
+        let mut all: Vec<&Node> = self.nodes.values().collect();
+        all.sort_by_key(|n| n.id);
+        all
+    }
+
+    /// All series, in no order.
+    pub fn all_series(&self) -> impl Iterator<Item = &Series> {
+        self.series.values()
+    }
+
+    /// Number of nodes.
+    pub fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Number of series.
+    pub fn series_count(&self) -> usize {
+        self.series.len()
+    }
+}
