@@ -19,3 +19,4 @@ pub mod config;
 pub mod metrics;
 pub mod pipeline;
 pub mod reading;
+pub mod source;
