@@ -19,3 +19,5 @@ pub mod config;
 pub mod metrics;
 pub mod pipeline;
 pub mod reading;
+#[cfg(feature = "store")]
+pub mod store;
