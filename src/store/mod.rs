@@ -9,6 +9,8 @@ mod plan;
 pub mod reader;
 mod redelivery;
 pub mod schema;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::path::Path;

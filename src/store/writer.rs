@@ -95,6 +95,11 @@ impl Writer {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn catalog_for_test(&self) -> Arc<RwLock<Catalog>> {
+        Arc::clone(&self.catalog)
+    }
+
     /// The stop's deadline, to be set from outside.
     pub fn stop_by(&self) -> Arc<StopBy> {
         Arc::clone(&self.stop_by)
