@@ -63,7 +63,7 @@ pub struct Mqtt {
     pub client_id: Option<String>,
     /// `username-file`: file whose first line is the user name.
     pub username_file: Option<PathBuf>,
-    /// `password-file`: file whose first line is the password; only together with `username-file`.
+    /// `password-file`: file whose first line is the password.
     pub password_file: Option<PathBuf>,
     /// `ca-file`: PEM file of the authorities that may sign the broker's certificate; by default the system's.
     /// As the next two only with `mqtts`.

@@ -219,7 +219,9 @@ fn warnings_name_what_is_likely_not_meant() {
     let text = format!(
         "[http]\nlisten = \"0.0.0.0:80\"\ntoken-file = \"t\"\n{}{}username-file = \"u\"\npassword-file = \"p\"\n",
         SERIAL.replace("/dev/hub", "/dev/ttyUSB0"),
-        MQTT.replace("localhost", "broker.example").replace("[{", "[{ topic = \"s/{node}\" }, {"),
+        MQTT.replace("localhost", "broker.example")
+            .replace("[{", "[{ topic = \"s/1\" }, { topic = \"+/{node}\" }, {")
+            .replace("s/{node}", "s/{metric}"),
     );
     assert_eq!(
         parsed(&text).warnings(),
@@ -230,7 +232,8 @@ fn warnings_name_what_is_likely_not_meant() {
              in again; take the device's name below /dev/serial/by-id",
             "mqtt[0].url = \"mqtt://broker.example\": the password crosses the network unencrypted; use mqtts:// if the \
              broker can",
-            "mqtt[0].subscribe[1].topic: the same topic as subscribe[0], which takes all its messages",
+            "mqtt[0].subscribe[2].topic = \"s/{metric}\": subscribe[1] comes first and takes all its messages; put the \
+             narrower topic first",
         ]
     );
     let password = format!("{MQTT}username-file = \"u\"\npassword-file = \"p\"\n");

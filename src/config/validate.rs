@@ -226,9 +226,6 @@ fn mqtt(mut section: Section<'_>, taken: &mut Taken) -> Option<Mqtt> {
             }
         }
     }
-    if section.is_set("password-file") && !section.is_set("username-file") {
-        section.blame("password-file", "expected a username-file beside it");
-    }
     if let (Some(Some(client)), Some(url)) = (&client_id, &url)
         && let Some(other) = taken.clients.insert((client.clone(), url.to_string()), section.path().to_owned())
     {
@@ -282,7 +279,7 @@ fn subscription(mut section: Section<'_>) -> Option<Subscription> {
 fn topic(entry: &Entry<'_>) -> Result<Pattern, String> {
     let expected = "expected a topic pattern, such as \"sensors/{node}/{metric}\"";
     let text = entry.text().ok_or(expected)?;
-    Pattern::parse(text).map_err(|error| format!("{expected}: {error}"))
+    Pattern::parse(text).map_err(|error| format!("not a topic pattern: {error}"))
 }
 
 fn qos(entry: &Entry<'_>) -> Result<u8, String> {

@@ -1,6 +1,7 @@
 //! What is allowed and yet likely not what was meant.
 
 use super::{Config, Mqtt};
+use crate::codec::topic::covers;
 
 /// Names of serial devices that the kernel gives in the order of plugging in.
 const UNSTABLE: &[&str] = &["/dev/ttyUSB", "/dev/ttyACM"];
@@ -47,9 +48,13 @@ fn warn_of_broker(i: usize, mqtt: &Mqtt, warnings: &mut Vec<String>) {
         ));
     }
     for (later, subscription) in mqtt.subscribe.iter().enumerate() {
-        if let Some(first) = mqtt.subscribe[..later].iter().position(|other| other.topic == subscription.topic) {
+        let narrow = &subscription.topic;
+        let first = mqtt.subscribe[..later].iter().position(|other| covers(other.topic.filter(), narrow.filter()));
+        if let Some(first) = first {
             warnings.push(format!(
-                "mqtt[{i}].subscribe[{later}].topic: the same topic as subscribe[{first}], which takes all its messages"
+                "mqtt[{i}].subscribe[{later}].topic = \"{}\": subscribe[{first}] comes first and takes all its messages; \
+                 put the narrower topic first",
+                narrow.as_str()
             ));
         }
     }
