@@ -87,7 +87,7 @@ pub fn run() -> u8 {
 }
 
 fn daemon(file: &Path) -> u8 {
-    let config = match Config::load(file, std::env::vars()) {
+    let config = match Config::load(file, std::env::vars_os()) {
         Ok(config) => config,
         Err(errors) => return fail_config(&errors),
     };
@@ -96,7 +96,7 @@ fn daemon(file: &Path) -> u8 {
         tracing::warn!("{warning}");
     }
     let path = file.to_owned();
-    let reread: service::Reread = Box::new(move || Config::load(&path, std::env::vars()).map_err(|e| e.to_string()));
+    let reread: service::Reread = Box::new(move || Config::load(&path, std::env::vars_os()).map_err(|e| e.to_string()));
     match service::run(config, &level, &reread) {
         Ok(()) => 0,
         Err(error) => {
@@ -107,7 +107,7 @@ fn daemon(file: &Path) -> u8 {
 }
 
 fn check(file: &Path) -> u8 {
-    match Config::load(file, std::env::vars()) {
+    match Config::load(file, std::env::vars_os()) {
         Ok(config) => {
             for warning in config.warnings() {
                 eprintln!("warning: {warning}");

@@ -234,15 +234,21 @@ impl Intake {
         };
         for reading in content.readings {
             room(&mut parts);
-            parts.last_mut().map(|p| p.readings.push(reading));
+            if let Some(part) = parts.last_mut() {
+                part.readings.push(reading);
+            }
         }
         for event in content.events {
             room(&mut parts);
-            parts.last_mut().map(|p| p.events.push(event));
+            if let Some(part) = parts.last_mut() {
+                part.events.push(event);
+            }
         }
         for dead in content.dead {
             room(&mut parts);
-            parts.last_mut().map(|p| p.dead.push(dead));
+            if let Some(part) = parts.last_mut() {
+                part.dead.push(dead);
+            }
         }
         let receipts = envelope.receipt.split(parts.len());
         parts
