@@ -29,6 +29,8 @@ use catalog::Catalog;
 pub struct Store {
     /// Its writing half, to be moved to its thread.
     pub writer: Writer,
+    /// The deadline of a stop, for the writer.
+    pub writer_stop_by: Arc<StopBy>,
     /// Its reading half; cheap to clone.
     pub reader: Reader,
     /// The lock of its folder: keep it for as long as the process may write.
@@ -57,5 +59,5 @@ pub fn open(config: &config::Store, metrics: &Arc<Metrics>) -> Result<Store, Ope
     let catalog: Arc<RwLock<Catalog>> = Arc::new(RwLock::new(catalog));
     let reader = Reader::new(&root.connection, Arc::clone(&catalog)).map_err(explain)?;
     let writer = Writer::new(root, reader.clone(), catalog, Arc::clone(metrics), config, commits, trim);
-    Ok(Store { writer, reader, lock })
+    Ok(Store { writer_stop_by: writer.stop_by(), writer, reader, lock })
 }
