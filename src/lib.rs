@@ -12,10 +12,13 @@
 //! - `serve`: HTTP
 //! - `service`: the life of the process
 //! - `cli`: the command line
+//! - [`status`], [`demo`]: a running daemon seen from outside, as the command line shows it
 
 pub mod clock;
 pub mod codec;
 pub mod config;
+pub mod demo;
 pub mod metrics;
 pub mod pipeline;
 pub mod reading;
+pub mod status;
