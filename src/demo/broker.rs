@@ -73,7 +73,7 @@ impl Broker {
                 return Ok(());
             }
             if Instant::now() >= deadline {
-                bail!("mosquitto does not accept connections; its log is {}", self.child.log().display());
+                bail!("mosquitto does not accept connections within {} s; {}", PATIENCE.as_secs(), self.child.tail());
             }
             std::thread::sleep(Duration::from_millis(20));
         }

@@ -51,7 +51,7 @@ impl Child {
         self.child.id()
     }
 
-    /// Its log.
+    /// The file with its output.
     pub(super) fn log(&self) -> &Path {
         &self.log
     }
@@ -87,7 +87,8 @@ impl Child {
         Ok(())
     }
 
-    fn tail(&self) -> String {
+    /// The end of its log for an error: the file itself may be gone when the error is read.
+    pub(super) fn tail(&self) -> String {
         let log = std::fs::read(&self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log[log.len().saturating_sub(TAIL_BYTES)..]);
         let lines: Vec<&str> = log.lines().collect();

@@ -73,8 +73,7 @@ impl Daemon {
                 }
             }
             if Instant::now() >= deadline {
-                let log = child.log().display();
-                bail!("the daemon does not answer within {} s; its log is {log}", START.as_secs());
+                bail!("the daemon does not answer within {} s; {}", START.as_secs(), child.tail());
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -139,7 +138,7 @@ fn configuration(folder: &Path, hub: &Path, broker: Option<u16>) -> anyhow::Resu
         Ok::<_, anyhow::Error>(toml::Value::from(text).to_string())
     };
     // The demo brings its own time to the hub: a board that is not synchronised yet shows it as well.
-    let mut text = format!(
+    let text = format!(
         "# Written by `gadwall demo`.\n\
          [store]\n\
          path = {}\n\
@@ -157,16 +156,16 @@ fn configuration(folder: &Path, hub: &Path, broker: Option<u16>) -> anyhow::Resu
         quoted(&folder.join("gadwall.duckdb"))?,
         quoted(hub)?,
     );
-    if let Some(port) = broker {
-        text += &format!(
+    let mqtt = broker.map(|port| {
+        format!(
             "\n\
              [[mqtt]]\n\
              name = \"home\"\n\
              url = \"mqtt://127.0.0.1:{port}\"\n\
              subscribe = [{{ topic = \"zigbee2mqtt/{{node}}\", format = \"json\" }}]\n"
-        );
-    }
-    Ok(text)
+        )
+    });
+    Ok(text + &mqtt.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -70,9 +70,10 @@ fn run_in(folder: &Folder, limit: Option<Duration>, stop: &mut Stop, out: &mut i
     writeln!(out, "Stopping: nothing new is sent; waiting until everything is acknowledged and committed")?;
     demo.drain(stop)?;
     let summary = demo.account(elapsed)?;
-    demo.daemon.stop()?;
+    let stopped = demo.daemon.stop();
     write!(out, "\n{}", summary.text())?;
     writeln!(out, "{}", summary.verdict()?)?;
+    stopped?;
     Ok(())
 }
 
@@ -96,12 +97,11 @@ struct Demo {
 
 impl Demo {
     fn start(folder: &Folder, stop: &mut Stop, out: &mut impl Write) -> anyhow::Result<Self> {
-        let broker = match broker::find(std::env::var_os("PATH").as_deref()) {
-            Some(program) => Some(Broker::start(&program, folder.path())?),
-            None => {
-                writeln!(out, "mosquitto is not installed (apt install mosquitto): the demo runs with the hub alone")?;
-                None
-            }
+        let broker = if let Some(program) = broker::find(std::env::var_os("PATH").as_deref()) {
+            Some(Broker::start(&program, folder.path())?)
+        } else {
+            writeln!(out, "mosquitto is not installed (apt install mosquitto): the demo runs with the hub alone")?;
+            None
         };
         let port = Port::open()?;
         let broker_port = broker.as_ref().map(Broker::port);
