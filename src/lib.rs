@@ -20,3 +20,5 @@ pub mod metrics;
 pub mod pipeline;
 pub mod reading;
 pub mod source;
+#[cfg(feature = "store")]
+pub mod store;
