@@ -3,3 +3,4 @@
 
 pub mod backoff;
 pub mod dead_letters;
+pub mod serial;

@@ -99,8 +99,7 @@ mod tests {
         assert_eq!(count(), 11_001, "within the slack");
         trim.wrote(&c, 1, 0).unwrap();
         assert_eq!(count(), DEAD_LETTERS);
-        let oldest: i64 =
-            c.query_row("SELECT epoch_us(min(ts)) FROM g.dead_letters", [], |r| r.get(0)).unwrap();
+        let oldest: i64 = c.query_row("SELECT epoch_us(min(ts)) FROM g.dead_letters", [], |r| r.get(0)).unwrap();
         assert_eq!(oldest, 11_001 - DEAD_LETTERS);
     }
 }

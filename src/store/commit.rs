@@ -157,10 +157,8 @@ fn late_rows(
             Some(value) if *value == one.row.value => done.duplicate += 1,
             Some(value) => {
                 done.conflict += 1;
-                let detail = format!(
-                    "series {} at {}: {} is stored, {} came",
-                    one.row.series, one.row.ts, value, one.row.value
-                );
+                let detail =
+                    format!("series {} at {}: {} is stored, {} came", one.row.series, one.row.ts, value, one.row.value);
                 plan.dead.extend(letter(one.envelope, DeadLetter::new(DeadReason::Conflict, detail, &[])));
             }
         }
@@ -273,13 +271,11 @@ fn events(connection: &Connection, events: &[EventRow]) -> duckdb::Result<u64> {
     }
     let mut fresh = Vec::with_capacity(events.len());
     let mut seen = HashSet::new();
-    let mut known = connection.prepare(
-        "SELECT count(*) FROM g.events WHERE ts = make_timestamp(?) AND node = ? AND kind = ? AND data = ?",
-    )?;
+    let mut known = connection
+        .prepare("SELECT count(*) FROM g.events WHERE ts = make_timestamp(?) AND node = ? AND kind = ? AND data = ?")?;
     for e in events {
         if e.known_by_time {
-            let stored: i64 =
-                known.query_row(params![e.ts.micros(), e.node, &*e.kind, e.data], |r| r.get(0))?;
+            let stored: i64 = known.query_row(params![e.ts.micros(), e.node, &*e.kind, e.data], |r| r.get(0))?;
             if stored > 0 || !seen.insert(e) {
                 continue;
             }

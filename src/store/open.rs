@@ -27,7 +27,9 @@ pub enum OpenError {
     #[error(transparent)]
     Lock(#[from] LockError),
     /// The file is of a newer version than this program.
-    #[error("{path} was written by a newer version of gadwall ({found}); this one knows up to {known}: install the newer version")]
+    #[error(
+        "{path} was written by a newer version of gadwall ({found}); this one knows up to {known}: install the newer version"
+    )]
     Newer {
         /// The database.
         path: PathBuf,
@@ -70,7 +72,8 @@ impl Root {
     pub fn open(config: &config::Store) -> Result<Self, OpenError> {
         let path = config.path.clone();
         let dir = path.parent().unwrap_or(Path::new("."));
-        let connection = limited_root(config, dir).map_err(|source| OpenError::Database { path: path.clone(), source })?;
+        let connection =
+            limited_root(config, dir).map_err(|source| OpenError::Database { path: path.clone(), source })?;
         let root = Self { connection, path };
         root.attach().map_err(|e| root.explain(e))?;
         Ok(root)
@@ -152,7 +155,8 @@ impl Root {
     /// Whatever DuckDB reports.
     pub fn load_catalog(&self) -> duckdb::Result<Catalog> {
         let mut catalog = Catalog::default();
-        let mut nodes = self.connection.prepare("SELECT node, source, name, epoch_us(first_seen) FROM g.nodes ORDER BY node")?;
+        let mut nodes =
+            self.connection.prepare("SELECT node, source, name, epoch_us(first_seen) FROM g.nodes ORDER BY node")?;
         let rows = nodes.query_map([], |r| {
             Ok(Node {
                 id: r.get(0)?,

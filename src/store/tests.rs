@@ -110,7 +110,12 @@ fn readings_events_and_dead_letters_are_stored_as_they_came() {
                     reading("7", "temperature", at(NOW - 90), 21.5),
                     reading("7", "humidity", When::Arrival, 48.75),
                 ],
-                events: vec![Event { node: "7".into(), kind: "event".into(), when: When::Arrival, data: "3 ff".into() }],
+                events: vec![Event {
+                    node: "7".into(),
+                    kind: "event".into(),
+                    when: When::Arrival,
+                    data: "3 ff".into(),
+                }],
                 dead: vec![DeadLetter::new(DeadReason::Malformed, "no such keyword", b"\xff\x00x")],
             },
             None,
@@ -123,10 +128,14 @@ fn readings_events_and_dead_letters_are_stored_as_they_came() {
             ("7".into(), "temperature".into(), (NOW - 90) * 1_000_000, 21.5, Some(90)),
         ]
     );
-    assert_eq!(b.text("SELECT kind || ' ' || data || ' ' || epoch(ts)::BIGINT FROM events"), [format!("event 3 ff {NOW}")]);
-    assert_eq!(b.text("SELECT source || ' ' || reason || ' ' || hex(excerpt) FROM dead_letters"), [
-        "hub malformed: no such keyword FF0078"
-    ]);
+    assert_eq!(
+        b.text("SELECT kind || ' ' || data || ' ' || epoch(ts)::BIGINT FROM events"),
+        [format!("event 3 ff {NOW}")]
+    );
+    assert_eq!(
+        b.text("SELECT source || ' ' || reason || ' ' || hex(excerpt) FROM dead_letters"),
+        ["hub malformed: no such keyword FF0078"]
+    );
     assert_eq!(b.text("SELECT unit FROM series ORDER BY series"), ["degC", "degC"]);
     assert_eq!(*b.answers.lock().unwrap(), [Outcome::Committed]);
     assert_eq!(b.metrics.readings.committed.get(), 2);
@@ -138,7 +147,9 @@ fn readings_events_and_dead_letters_are_stored_as_they_came() {
 #[test]
 fn what_is_sent_again_is_stored_once_also_after_a_restart() {
     let mut b = Bench::new();
-    let batch = || (0..10).map(|i| reading("7", "t", When::Stored(Timestamp::from_secs(NOW + i)), i as f64)).collect::<Vec<_>>();
+    let batch = || {
+        (0..10).map(|i| reading("7", "t", When::Stored(Timestamp::from_secs(NOW + i)), i as f64)).collect::<Vec<_>>()
+    };
     b.life(|s| {
         s.send(NOW + 20, batch());
         s.send(NOW + 21, batch());
@@ -202,11 +213,10 @@ fn impossible_times_are_kept_aside_or_stamped() {
     b.life(|s| s.send(NOW + 5, vec![stored(30, 1.0), stored(30, 1.5)]));
     assert_eq!(b.metrics.readings.duplicate.get(), 1);
     assert_eq!(b.metrics.readings.unsynced.get(), 1, "another value at the same impossible time is another reading");
-    assert_eq!(b.text("SELECT node_ts || ' ' || value FROM unsynced ORDER BY ALL"), [
-        "1760090000000000 2.0",
-        "30000000 1.0",
-        "30000000 1.5"
-    ]);
+    assert_eq!(
+        b.text("SELECT node_ts || ' ' || value FROM unsynced ORDER BY ALL"),
+        ["1760090000000000 2.0", "30000000 1.0", "30000000 1.5"]
+    );
     let got: Vec<(String, i64, f64)> = b.rows().into_iter().map(|r| (r.1, r.2 / 1_000_000, r.3)).collect();
     assert_eq!(got, [("t".into(), NOW + 86_400, 3.0), ("u".into(), NOW, 4.0)]);
     assert_eq!(b.text("SELECT data FROM events"), ["impossible time 12000000 us, stamped at arrival"]);
@@ -219,8 +229,14 @@ fn an_untrusted_clock_leaves_the_lag_open() {
         let content = Decoded { readings: vec![reading("7", "t", When::Arrival, 1.0)], ..Decoded::default() };
         let mut a = arrival(1_000);
         a.trusted = false;
-        let envelope =
-            Envelope { source: "hub".into(), arrival: a, content, delivery: None, waiting: true, receipt: Receipt::none() };
+        let envelope = Envelope {
+            source: "hub".into(),
+            arrival: a,
+            content,
+            delivery: None,
+            waiting: true,
+            receipt: Receipt::none(),
+        };
         s.intake.try_send(envelope).unwrap();
     });
     assert_eq!(b.rows(), [("7".into(), "t".into(), 1_000_000_000, 1.0, None)]);
@@ -265,17 +281,20 @@ fn a_flood_of_names_becomes_dead_letters_and_known_series_go_on() {
     assert_eq!(b.metrics.readings.dead(DeadReason::TooManySeries).get(), 15, "one source has four fifths: 8 series");
     assert_eq!(b.metrics.readings.committed.get(), 9);
     assert_eq!(b.text("SELECT count(*)::VARCHAR FROM nodes"), ["3"]);
-    assert_eq!(b.text("SELECT reason FROM dead_letters ORDER BY 1"), [
-        "too-many-nodes: t of node n3, value 1",
-        "too-many-series: m5 of node n0, value 1"
-    ]);
+    assert_eq!(
+        b.text("SELECT reason FROM dead_letters ORDER BY 1"),
+        ["too-many-nodes: t of node n3, value 1", "too-many-series: m5 of node n0, value 1"]
+    );
 }
 
 #[test]
 fn a_file_of_a_newer_version_is_refused_and_left_alone() {
     let mut b = Bench::new();
     b.life(|s| s.send(NOW, vec![reading("7", "t", at(NOW), 1.0)]));
-    Connection::open(&b.config.path).unwrap().execute_batch("UPDATE meta SET value = '999' WHERE key = 'schema'").unwrap();
+    Connection::open(&b.config.path)
+        .unwrap()
+        .execute_batch("UPDATE meta SET value = '999' WHERE key = 'schema'")
+        .unwrap();
     let before = std::fs::read(&b.config.path).unwrap();
     let error = match open(&b.config, &Arc::default()) {
         Ok(_) => panic!("a newer file was opened"),

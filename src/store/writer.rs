@@ -115,9 +115,10 @@ impl Writer {
         while open || !self.batch.is_empty() {
             self.alive();
             if open && !nudged && !self.batch.is_due(Instant::now()) {
-                let wait = self.batch.deadline().map_or(HEARTBEAT, |d| {
-                    d.saturating_duration_since(Instant::now()).min(HEARTBEAT)
-                });
+                let wait = self
+                    .batch
+                    .deadline()
+                    .map_or(HEARTBEAT, |d| d.saturating_duration_since(Instant::now()).min(HEARTBEAT));
                 select_biased! {
                     recv(outlet.nudges) -> nudge => nudged = nudge.is_ok(),
                     recv(outlet.items) -> item => match item {
@@ -308,11 +309,8 @@ impl Writer {
             self.root.detach()?;
         }
         self.root.attach()?;
-        let found: i64 = self.root.connection.query_row(
-            "SELECT count(*) FROM g.commits WHERE batch = ?",
-            [number],
-            |r| r.get(0),
-        )?;
+        let found: i64 =
+            self.root.connection.query_row("SELECT count(*) FROM g.commits WHERE batch = ?", [number], |r| r.get(0))?;
         Ok(found > 0)
     }
 
@@ -345,4 +343,3 @@ impl Writer {
 fn gauge(n: usize) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
 }
-
