@@ -3,4 +3,5 @@
 
 pub mod backoff;
 pub mod dead_letters;
+pub mod ports;
 pub mod serial;
