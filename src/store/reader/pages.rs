@@ -183,23 +183,18 @@ impl Walk {
 
     fn read(&self, lease: &Lease<'_>, to: i64, rest: &str) -> Result<Vec<Row>, QueryError> {
         let from = literal(Timestamp(self.from));
-        let mut sql = format!(
-            "SELECT ts, series, value, lag FROM g.readings WHERE ts >= {from} AND ts < {}",
-            literal(Timestamp(to))
-        );
-        if let Some(after) = self.after {
-            sql.push_str(&format!(" AND (ts > {from} OR series > {after})"));
-        }
-        match &self.selection {
-            Selection::All => {}
-            Selection::Series(ids) if ids.len() == 1 => sql.push_str(&format!(" AND series = {}", ids[0])),
+        let to = literal(Timestamp(to));
+        let after = self.after.map_or_else(String::new, |after| format!(" AND (ts > {from} OR series > {after})"));
+        let series = match &self.selection {
+            Selection::All => String::new(),
             Selection::Series(ids) => {
                 let ids: Vec<String> = ids.iter().map(i32::to_string).collect();
-                sql.push_str(&format!(" AND series IN ({})", ids.join(",")));
+                format!(" AND series IN ({})", ids.join(","))
             }
-        }
-        sql.push(' ');
-        sql.push_str(rest);
+        };
+        let sql = format!(
+            "SELECT ts, series, value, lag FROM g.readings WHERE ts >= {from} AND ts < {to}{after}{series} {rest}"
+        );
         lease.run(|connection| {
             connection
                 .prepare(&sql)?
