@@ -130,14 +130,16 @@ impl Walk {
         Cursor { ts: row.ts, series: row.series, width: self.width.clamp(1, MAX_TS) }
     }
 
-    /// Takes it on by up to `limit` rows, or less when `time` is used up.
+    /// Takes it on by up to `limit` rows, or by fewer, at least one step, when `time` is used up.
     pub(super) fn fill(&mut self, lease: &Lease<'_>, limit: usize, time: Duration) -> Result<Page, QueryError> {
         let begun = Instant::now();
         let mut rows: Vec<Row> = Vec::new();
-        while rows.len() < limit && !self.is_done() && begun.elapsed() < time {
+        loop {
             self.step(lease, limit, &mut rows)?;
+            if rows.len() >= limit || self.is_done() || begun.elapsed() >= time {
+                return Ok(Page { rows });
+            }
         }
-        Ok(Page { rows })
     }
 
     /// Reads one slice. Either it is done with it, or the next try is narrower.

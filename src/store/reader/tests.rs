@@ -122,6 +122,24 @@ fn a_cursor_goes_on_behind_its_row() {
 }
 
 #[test]
+fn pages_that_ran_out_of_time_lose_nothing() {
+    let f = fixture();
+    let rows: Vec<Row> = (0..5_000).map(|i| row(i * SEC, 1, 1.0)).collect();
+    f.insert(&rows);
+    let lease = f.reader.inner.pool.lease(Limits::default()).unwrap();
+    let mut walk = Walk::new(Selection::All, ALWAYS.0, ALWAYS.1, None);
+    let mut got = Vec::new();
+    let mut empty = 0;
+    while !walk.is_done() {
+        let page = walk.fill(&lease, 1_000, Duration::ZERO).unwrap().rows;
+        empty += usize::from(page.is_empty());
+        got.extend(page);
+    }
+    assert_eq!(got, rows);
+    assert!(empty > 1, "the years before the data take more than one step");
+}
+
+#[test]
 fn bad_cursors_are_refused() {
     for bad in ["", "1", "1_2", "1_2_3_4", "x_2_3", "1_2_0", "1_2_-3", "9223372036854775807_1_1", "1_99999999999_1"] {
         assert_eq!(bad.parse::<Cursor>(), Err(BadCursor), "{bad}");
