@@ -19,3 +19,6 @@ pub mod config;
 pub mod metrics;
 pub mod pipeline;
 pub mod reading;
+pub mod source;
+#[cfg(feature = "store")]
+pub mod store;

@@ -13,5 +13,5 @@ CREATE TABLE g.readings(series INTEGER, ts TIMESTAMP, value DOUBLE, lag INTEGER)
 CREATE TABLE g.events(node INTEGER, ts TIMESTAMP, kind VARCHAR, data VARCHAR);
 CREATE TABLE g.unsynced(series INTEGER, boot VARCHAR, boottime BIGINT, node_ts BIGINT, value DOUBLE);
 CREATE TABLE g.dead_letters(ts TIMESTAMP, source VARCHAR, reason VARCHAR, excerpt BLOB);
-CREATE TABLE g.commits(batch BIGINT, at TIMESTAMP, unconfirmed BLOB);
+CREATE TABLE g.commits(batch BIGINT, \"at\" TIMESTAMP, unconfirmed BLOB);
 "];
