@@ -51,7 +51,7 @@ const TABLE: &[(&str, &[&str])] = &[
         ],
     ),
     ("service", &["clock", "codec", "config", "metrics", "pipeline", "reading", "serve", "source", "store"]),
-    ("demo", &["codec", "config", "reading"]),
+    ("demo", &["codec", "config", "reading", "status"]),
     ("status", &[]),
     ("cli", &["config", "demo", "service", "source::ports", "status"]),
     ("main", &["cli"]),
@@ -62,7 +62,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("axum", &["serve"]),
     ("clap", &["cli"]),
     ("duckdb", &["store"]),
-    ("rumqttc", &["source"]),
+    ("rumqttc", &["demo", "source"]),
     ("tokio_serial", &["source"]),
 ];
 
