@@ -296,10 +296,7 @@ fn a_refused_subscription_is_told_and_the_others_go_on() {
     let since = now_micros();
     let subscribe = format!("{TIMED}, {{ topic = \"secret/{{node}}\", format = \"json\" }}");
     let mut daemon = Daemon::start(&format!("{FAST}{}", broker.section("home", "", &subscribe)));
-    wait_for("the refusal in /healthz", || {
-        let health = daemon.get("/healthz");
-        health.status == 503 && health.body.contains("secret/") && health.body.contains("home")
-    });
+    daemon.wait_failing("home", "secret/");
     assert!(daemon.source("home").to_string().contains("secret/"), "{}", daemon.source("home"));
     assert!(daemon.log().contains("secret/"), "the log names the topic");
     let mut client = broker.publisher();
@@ -350,13 +347,10 @@ fn a_refused_password_is_told_and_the_other_broker_goes_on() {
     let (_secrets, section) = with_login(&locked, "wrong", "locked");
     let mut daemon = Daemon::start(&format!("{FAST}{section}{}", open.section("home", "", TIMED)));
     daemon.wait_state("locked", "down");
-    wait_for("the refusal in /healthz", || {
-        let health = daemon.get("/healthz");
-        health.status == 503 && health.body.contains("locked") && !health.body.contains("home")
-    });
-    let source = daemon.source("locked").to_string().to_lowercase();
-    assert!(source.contains("authori") || source.contains("password"), "the refusal is told: {source}");
     daemon.wait_state("home", "up");
+    daemon.wait_failing("locked", "");
+    let failing = daemon.failing()[0].to_lowercase();
+    assert!(failing.contains("authori") || failing.contains("password"), "the refusal is told: {failing}");
     let mut client = open.publisher();
     let sent = [timed(&mut client, "n", T0, 1)];
     client.flush();
@@ -390,9 +384,7 @@ fn a_broker_that_is_down_at_the_start_is_found_later() {
     let since = now_micros();
     let mut daemon = Daemon::start(&format!("{FAST}{}", broker.section("home", "", TIMED)));
     daemon.wait_state("home", "down");
-    let health = daemon.get("/healthz");
-    assert_eq!(health.status, 503);
-    assert!(health.body.contains("home") && health.body.contains(&broker.port().to_string()), "{}", health.body);
+    daemon.wait_failing("home", &broker.port().to_string());
     broker.start();
     daemon.wait_state("home", "up");
     wait_for("the health to be good", || daemon.get("/healthz").status == 200);
@@ -521,10 +513,9 @@ fn tls_with_an_own_authority_and_client_certificates() {
     daemon.wait_state("home", "up");
     daemon.wait_state("distrust", "down");
     daemon.wait_state("nameless", "down");
-    wait_for("both refusals in /healthz", || {
-        let health = daemon.get("/healthz");
-        health.status == 503 && health.body.contains("distrust") && health.body.contains("nameless")
-    });
+    let failing = daemon.failing();
+    assert_eq!(failing.len(), 2, "{failing:?}");
+    assert!(failing[0].starts_with("source distrust: ") && failing[1].starts_with("source nameless: "), "{failing:?}");
     // The broker took the name out of the client's certificate.
     assert!(broker.log().contains("u'gateway-7'"), "the broker saw the client's certificate");
     let mut client = broker.publisher();

@@ -269,6 +269,47 @@ impl Broker {
         self.log.lock().unwrap().matches(text).count()
     }
 
+    /// How long its log is.
+    pub fn log_len(&self) -> usize {
+        self.log.lock().unwrap().len()
+    }
+
+    /// Waits, without a pause between the looks, until a text stands `count` times in its log behind byte `from`.
+    #[track_caller]
+    pub fn wait_logged(&self, from: usize, text: &str, count: usize) {
+        let end = Instant::now() + DEADLINE;
+        loop {
+            let found = self.log.lock().unwrap()[from..].matches(text).count();
+            if found >= count {
+                return;
+            }
+            assert!(Instant::now() < end, "the broker logged {text:?} {found} times of {count} within {DEADLINE:?}");
+            thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    /// The topics of the messages that `client` has acknowledged, by the log: packet ids are those of the last message
+    /// sent under them.
+    pub fn acknowledged(&self, client: &str) -> Vec<String> {
+        let log = self.log.lock().unwrap();
+        let (sent, answered) = (format!("Sending PUBLISH to {client} ("), format!("Received PUBACK from {client} (Mid: "));
+        let mut topics = std::collections::HashMap::new();
+        let mut found = Vec::new();
+        for line in log.lines() {
+            if let Some((_, rest)) = line.split_once(&sent) {
+                // d0, q1, r0, m7, 'topic', ... (5 bytes))
+                let packet = rest.split(", ").nth(3).and_then(|m| m.strip_prefix('m'));
+                let topic = rest.split('\'').nth(1);
+                let (Some(packet), Some(topic)) = (packet, topic) else { panic!("not as expected: {line}") };
+                topics.insert(packet.to_owned(), topic.to_owned());
+            } else if let Some((_, rest)) = line.split_once(&answered) {
+                let packet = rest.split([',', ')']).next().unwrap_or_default();
+                found.push(topics.get(packet).unwrap_or_else(|| panic!("acknowledged and not sent: {line}")).clone());
+            }
+        }
+        found
+    }
+
     /// A client that publishes.
     pub fn publisher(&self) -> Client {
         Client::connect(self.port, "", true, None)

@@ -368,6 +368,38 @@ impl Daemon {
         sources.iter().find(|s| s["name"] == name).cloned().unwrap_or_else(|| panic!("no source {name}: {stats}"))
     }
 
+    /// The checks of `/healthz` that fail, as `name: details`.
+    #[track_caller]
+    pub fn failing(&self) -> Vec<String> {
+        let answer = self.get("/healthz");
+        let health = answer.json();
+        let checks = health["checks"].as_array().unwrap_or_else(|| panic!("no checks in {health}"));
+        let failing: Vec<String> = checks
+            .iter()
+            .filter(|c| c["ok"] == false)
+            .map(|c| format!("{}: {}", c["name"].as_str().unwrap_or("?"), c["detail"].as_str().unwrap_or("?")))
+            .collect();
+        assert_eq!(answer.status, if failing.is_empty() { 200 } else { 503 }, "{health}");
+        failing
+    }
+
+    /// Waits until exactly one check of `/healthz` fails, that of `source`, and its details hold `text`.
+    #[track_caller]
+    pub fn wait_failing(&self, source: &str, text: &str) {
+        let mut failing = Vec::new();
+        let name = format!("source {source}: ");
+        for _ in 0..3_000 {
+            failing = self.failing();
+            if let [one] = &failing[..] {
+                if one.starts_with(&name) && one.contains(text) {
+                    return;
+                }
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        panic!("not the one failing check of source {source} with {text:?}: {failing:?}");
+    }
+
     /// Waits until a count in `/stats` has reached `count`.
     #[track_caller]
     pub fn wait_stat(&self, pointer: &str, count: u64) {

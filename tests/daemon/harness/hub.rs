@@ -109,13 +109,13 @@ impl Hub {
     /// Sends bytes as they are.
     #[track_caller]
     pub fn send_bytes(&mut self, bytes: &[u8]) {
-        assert!(self.try_send_bytes(bytes), "nobody reads the port");
+        assert!(self.try_send_bytes(bytes, DEADLINE), "nobody reads the port");
     }
 
-    /// Sends bytes as they are; returns whether all were taken.
-    pub fn try_send_bytes(&mut self, mut bytes: &[u8]) -> bool {
+    /// Sends bytes as they are; returns whether all were taken in time.
+    pub fn try_send_bytes(&mut self, mut bytes: &[u8], within: Duration) -> bool {
         let master = &self.port.as_ref().expect("plugged in").master;
-        let end = Instant::now() + DEADLINE;
+        let end = Instant::now() + within;
         while !bytes.is_empty() {
             match rustix::io::write(&**master, bytes) {
                 Ok(n) => bytes = &bytes[n..],

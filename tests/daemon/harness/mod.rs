@@ -8,9 +8,9 @@ mod stored;
 
 pub use broker::{Broker, Settings};
 pub use daemon::{Answer, Daemon, Setup, gadwall};
-pub use hub::{Hub, Record};
+pub use hub::{Hub, Record, batch};
 pub use mqtt::{Client, Message};
-pub use stored::{Expected, Stored, assert_exactly, expected};
+pub use stored::{Expected, Stored, assert_between, assert_exactly, expected, open};
 
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -153,6 +153,23 @@ pub fn expected(source: &str, node: &str, metric: &str, ts: impl Into<Option<i64
 
 type Key = (String, String, String, Option<i64>, u64);
 
+/// Asserts that the file holds each of `must` once, and nothing that is not in `may`, each of those at most once. All have
+/// their own time.
+#[track_caller]
+pub fn assert_between(stored: &Stored, must: &[Expected], may: &[Expected]) {
+    let key = |e: &Expected| (e.source.clone(), e.node.clone(), e.metric.clone(), e.ts, e.value.to_bits());
+    let mut seen = std::collections::BTreeSet::new();
+    for r in &stored.rows {
+        let row = (r.source.clone(), r.node.clone(), r.metric.clone(), Some(r.ts), r.value.to_bits());
+        assert!(seen.insert(row), "stored twice: {r:?}");
+    }
+    let may: std::collections::BTreeSet<Key> = may.iter().map(key).collect();
+    let strange: Vec<_> = seen.iter().filter(|k| !may.contains(k)).collect();
+    assert!(strange.is_empty(), "{} stored and not sent, the first: {:?}", strange.len(), strange[0]);
+    let lost: Vec<_> = must.iter().filter(|e| !seen.contains(&key(e))).collect();
+    assert!(lost.is_empty(), "{} acknowledged and not stored, the first: {:?}", lost.len(), lost[0]);
+}
+
 /// Asserts that the file holds the expected readings, each once, and no other. Where no time is expected, each stored one
 /// has to be unique in its series, between `since` and now, with a lag of 0.
 #[track_caller]
