@@ -17,7 +17,9 @@ fn rounds() -> i64 {
 }
 
 fn records(from: i64, n: i64) -> Vec<Record> {
-    (from..from + n).map(|i| Record { time: T0 + i * 30, temp: i % 5_000, hum: i % 9_999, flags: (i % 256) as u8 }).collect()
+    (from..from + n)
+        .map(|i| Record { time: T0 + i * 30, temp: i % 5_000, hum: i % 9_999, flags: (i % 256) as u8 })
+        .collect()
 }
 
 fn all(records: &[Record]) -> Vec<Expected> {
@@ -69,7 +71,8 @@ struct Stream {
 }
 
 impl Stream {
-    const SUBSCRIBE: &str = r#"{ topic = "timed/{node}/+", format = "json", time = "time" }, { topic = "bare/{node}/+", format = "json" }"#;
+    const SUBSCRIBE: &str =
+        r#"{ topic = "timed/{node}/+", format = "json", time = "time" }, { topic = "bare/{node}/+", format = "json" }"#;
 
     fn new() -> Self {
         Self { sent: BTreeMap::new() }
@@ -156,7 +159,8 @@ fn what_the_broker_still_holds_after_a_kill_is_all_that_may_be_missing() {
         let mut spy = crate::harness::Client::connect(broker.port(), CLIENT, false, None);
         assert!(spy.session_present);
         stream.publish(&broker, 2);
-        let last: BTreeSet<String> = stream.sent.keys().filter(|t| tail(t) >= stream.sent.len() as i64 - 2).cloned().collect();
+        let last: BTreeSet<String> =
+            stream.sent.keys().filter(|t| tail(t) >= stream.sent.len() as i64 - 2).cloned().collect();
         let mut held = BTreeSet::new();
         while !last.is_subset(&held) {
             let message = spy.next(crate::harness::DEADLINE).expect("the last messages come");

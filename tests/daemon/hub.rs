@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::harness::{
-    Daemon, DEADLINE, Expected, Hub, Record, assert_exactly, expected, now_micros, secs_ago, wait_for,
+    DEADLINE, Daemon, Expected, Hub, Record, assert_exactly, expected, now_micros, secs_ago, wait_for,
 };
 
 const DEVICE: u64 = 11_529_215_046_068_469_763;
@@ -295,7 +295,11 @@ fn a_merged_line_loses_its_broken_head_only() {
     hub.expect_ack("BATCH_ACK 3 1 1");
     assert!(daemon.stat("/readings/dead") >= 1, "the head is counted");
     let stored = daemon.finish();
-    assert_exactly(&stored, since, &Record { time: 1_760_000_000, temp: 2150, hum: 4875, flags: 7 }.expected("hub", OTHER));
+    assert_exactly(
+        &stored,
+        since,
+        &Record { time: 1_760_000_000, temp: 2150, hum: 4875, flags: 7 }.expected("hub", OTHER),
+    );
     let dead = stored.dead_for("malformed");
     assert_eq!(dead.len(), 1, "{:?}", stored.dead);
     assert_eq!(dead[0].source, "hub");
@@ -340,10 +344,8 @@ fn records_with_an_impossible_time_are_kept_aside_and_count_as_stored() {
     assert_exactly(&stored, since, &all(DEVICE, &[good]));
     let mut kept: Vec<(String, i64, f64)> =
         stored.unsynced.iter().map(|u| (u.metric.clone(), u.node_ts.unwrap_or(i64::MIN), u.value)).collect();
-    let mut sent: Vec<(String, i64, f64)> = all(DEVICE, &odd)
-        .into_iter()
-        .map(|e| (e.metric, e.ts.expect("a record has a time"), e.value))
-        .collect();
+    let mut sent: Vec<(String, i64, f64)> =
+        all(DEVICE, &odd).into_iter().map(|e| (e.metric, e.ts.expect("a record has a time"), e.value)).collect();
     kept.sort_by(|a, b| a.partial_cmp(b).expect("finite"));
     sent.sort_by(|a, b| a.partial_cmp(b).expect("finite"));
     assert_eq!(kept, sent);

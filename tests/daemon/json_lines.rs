@@ -102,10 +102,7 @@ fn bad_lines_become_dead_letters_and_the_others_are_stored() {
     assert_exactly(
         &stored,
         since,
-        &[
-            expected("hub", "n", "a", 1_760_000_000_000_000, 1.0),
-            expected("hub", "n", "a", 1_760_000_001_000_000, 2.0),
-        ],
+        &[expected("hub", "n", "a", 1_760_000_000_000_000, 1.0), expected("hub", "n", "a", 1_760_000_001_000_000, 2.0)],
     );
     // One a second for each source and reason is kept; the others are counted.
     for (reason, line) in bad.iter().filter(|(r, _)| *r != "malformed") {

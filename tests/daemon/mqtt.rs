@@ -56,7 +56,11 @@ fn objects_booleans_bare_numbers_and_times() {
     daemon.wait_state("home", "up");
     let mut client = broker.publisher();
     let messages: [(&str, &str, u8); 14] = [
-        ("sensors/a", r#"{"time": 1760000000, "temperature": 21.5, "contact": true, "battery": {"level": 87, "low": false}}"#, 1),
+        (
+            "sensors/a",
+            r#"{"time": 1760000000, "temperature": 21.5, "contact": true, "battery": {"level": 87, "low": false}}"#,
+            1,
+        ),
         ("sensors/a", r#"{"time": 1760000001000, "temperature": -3}"#, 0),
         ("sensors/a", r#"{"time": 1760000002000000, "temperature": 0.1}"#, 1),
         ("sensors/a", r#"{"time": 1760000003000000000, "temperature": 1e-7}"#, 1),
@@ -146,9 +150,10 @@ fn five_thousand_messages_over_two_patterns_are_stored_once() {
 fn overlapping_patterns_store_a_message_once() {
     let broker = Broker::new();
     let since = now_micros();
-    let subscribe = r#"{ topic = "o/{node}/temp", format = "json", time = "t" }, { topic = "o/{node}/{metric}", format = "json" },
+    let subscribe =
+        r#"{ topic = "o/{node}/temp", format = "json", time = "t" }, { topic = "o/{node}/{metric}", format = "json" },
         { topic = "o/{node}/temp", format = "json" }"#
-        .replace('\n', " ");
+            .replace('\n', " ");
     let mut daemon = Daemon::start(&format!("{FAST}{}", broker.section("home", "", &subscribe)));
     daemon.wait_state("home", "up");
     let mut client = broker.publisher();
@@ -315,10 +320,8 @@ fn with_login(broker: &Broker, password: &str, name: &str) -> (tempfile::TempDir
         let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(dir.path().join(file), mode).expect("our own file");
     }
-    let more = format!(
-        "username-file = \"{0}/user\"\npassword-file = \"{0}/password\"",
-        dir.path().to_str().expect("UTF-8")
-    );
+    let more =
+        format!("username-file = \"{0}/user\"\npassword-file = \"{0}/password\"", dir.path().to_str().expect("UTF-8"));
     let section = broker.section(name, &more, TIMED);
     (dir, section)
 }
@@ -463,7 +466,8 @@ impl Authority {
         let mut params = CertificateParams::new(Vec::new()).expect("no names");
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
+        params.key_usages =
+            vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate().expect("a key");
         let pem = params.self_signed(&key).expect("a certificate").pem();
         Self { pem, issuer: Issuer::new(params, key) }
@@ -550,8 +554,7 @@ fn an_impossible_time_of_a_message_is_replaced_and_told() {
 fn nodes_above_the_bound_become_dead_letters() {
     let broker = Broker::new();
     let since = now_micros();
-    let mut daemon =
-        Daemon::start(&format!("{FAST}max-nodes = 10\n{}", broker.section("home", "", TIMED)));
+    let mut daemon = Daemon::start(&format!("{FAST}max-nodes = 10\n{}", broker.section("home", "", TIMED)));
     daemon.wait_state("home", "up");
     let mut client = broker.publisher();
     let mut sent = Vec::new();

@@ -133,19 +133,22 @@ impl Broker {
             .map_err(|e| e.to_string())?;
         let stderr = child.stderr.take().expect("stderr is piped");
         let log = Arc::clone(&self.log);
-        let from = log.lock().unwrap().len();
+        let from = log.lock().expect("no panic holds the log").len();
         thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                let mut log = log.lock().unwrap();
+                let mut log = log.lock().expect("no panic holds the log");
                 let _ = writeln!(log, "{line}");
             }
         });
         let end = Instant::now() + DEADLINE;
         loop {
             if let Some(status) = child.try_wait().map_err(|e| e.to_string())? {
-                return Err(format!("it ended with {status}: {}", &self.log.lock().unwrap()[from..]));
+                return Err(format!(
+                    "it ended with {status}: {}",
+                    &self.log.lock().expect("no panic holds the log")[from..]
+                ));
             }
-            let running = self.log.lock().unwrap()[from..].contains(" running\n");
+            let running = self.log.lock().expect("no panic holds the log")[from..].contains(" running\n");
             if running && TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
                 self.child = Some(child);
                 return Ok(());
@@ -153,7 +156,10 @@ impl Broker {
             if Instant::now() > end {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(format!("it does not listen: {}", &self.log.lock().unwrap()[from..]));
+                return Err(format!(
+                    "it does not listen: {}",
+                    &self.log.lock().expect("no panic holds the log")[from..]
+                ));
             }
             thread::sleep(Duration::from_millis(5));
         }
@@ -261,17 +267,17 @@ impl Broker {
 
     /// What it has logged so far.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.log.lock().expect("no panic holds the log").clone()
     }
 
     /// How often a text stands in its log.
     pub fn logged(&self, text: &str) -> usize {
-        self.log.lock().unwrap().matches(text).count()
+        self.log.lock().expect("no panic holds the log").matches(text).count()
     }
 
     /// How long its log is.
     pub fn log_len(&self) -> usize {
-        self.log.lock().unwrap().len()
+        self.log.lock().expect("no panic holds the log").len()
     }
 
     /// Waits, without a pause between the looks, until a text stands `count` times in its log behind byte `from`.
@@ -279,7 +285,7 @@ impl Broker {
     pub fn wait_logged(&self, from: usize, text: &str, count: usize) {
         let end = Instant::now() + DEADLINE;
         loop {
-            let found = self.log.lock().unwrap()[from..].matches(text).count();
+            let found = self.log.lock().expect("no panic holds the log")[from..].matches(text).count();
             if found >= count {
                 return;
             }
@@ -291,8 +297,9 @@ impl Broker {
     /// The topics of the messages that `client` has acknowledged, by the log: packet ids are those of the last message
     /// sent under them.
     pub fn acknowledged(&self, client: &str) -> Vec<String> {
-        let log = self.log.lock().unwrap();
-        let (sent, answered) = (format!("Sending PUBLISH to {client} ("), format!("Received PUBACK from {client} (Mid: "));
+        let log = self.log.lock().expect("no panic holds the log");
+        let (sent, answered) =
+            (format!("Sending PUBLISH to {client} ("), format!("Received PUBACK from {client} (Mid: "));
         let mut topics = std::collections::HashMap::new();
         let mut found = Vec::new();
         for line in log.lines() {
@@ -314,11 +321,6 @@ impl Broker {
     pub fn publisher(&self) -> Client {
         Client::connect(self.port, "", true, None)
     }
-
-    /// Where its files are.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
-    }
 }
 
 impl Drop for Broker {
@@ -328,7 +330,7 @@ impl Drop for Broker {
             let _ = child.wait();
         }
         if thread::panicking() {
-            let log = self.log.lock().unwrap();
+            let log = self.log.lock().expect("no panic holds the log");
             let lines: Vec<&str> = log.lines().collect();
             eprintln!("---- the broker's log, its end ----");
             for line in &lines[lines.len().saturating_sub(60)..] {

@@ -54,11 +54,6 @@ impl Setup {
         Self { dir, config, env: Vec::new(), survives_file_limit: false, token: None }
     }
 
-    /// The directory that holds the configuration and the database.
-    pub fn dir(&self) -> &Path {
-        self.dir.path()
-    }
-
     /// Sets an environment variable of the daemon.
     pub fn env(mut self, key: &str, value: impl Into<OsString>) -> Self {
         self.env.push((key.into(), value.into()));
@@ -117,11 +112,16 @@ fn section<'a>(config: &'a mut toml::Table, name: &str) -> &'a mut toml::Table {
 #[derive(Debug)]
 pub struct Answer {
     pub status: u16,
-    pub content_type: String,
+    headers: Vec<(String, String)>,
     pub body: String,
 }
 
 impl Answer {
+    /// A header; empty where there is none.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.iter().find(|(n, _)| n == name).map_or("", |(_, v)| v)
+    }
+
     /// The body as JSON.
     #[track_caller]
     pub fn json(&self) -> Value {
@@ -171,7 +171,7 @@ impl Daemon {
             let mut lines = BufReader::new(stderr);
             let mut line = Vec::new();
             while lines.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
-                log.lock().unwrap().push_str(&String::from_utf8_lossy(&line));
+                log.lock().expect("no panic holds the log").push_str(&String::from_utf8_lossy(&line));
                 line.clear();
             }
         });
@@ -218,7 +218,7 @@ impl Daemon {
 
     /// What it has written to stderr so far.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.log.lock().expect("no panic holds the log").clone()
     }
 
     /// The address that it serves.
@@ -317,11 +317,13 @@ impl Daemon {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
         let mut response = request.call()?;
-        let content_type =
-            response.headers().get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let header = |(n, v): (&ureq::http::HeaderName, &ureq::http::HeaderValue)| {
+            (n.as_str().to_owned(), String::from_utf8_lossy(v.as_bytes()).into_owned())
+        };
+        let headers = response.headers().iter().map(header).collect();
         let status = response.status().as_u16();
         let body = response.body_mut().with_config().limit(256 << 20).read_to_string()?;
-        Ok(Answer { status, content_type, body })
+        Ok(Answer { status, headers, body })
     }
 
     /// GET that must be answered.
@@ -420,7 +422,10 @@ impl Drop for Daemon {
             let _ = child.wait();
         }
         if thread::panicking() {
-            eprintln!("---- the daemon's log ----\n{}---- end of the log ----", self.log.lock().unwrap());
+            eprintln!(
+                "---- the daemon's log ----\n{}---- end of the log ----",
+                self.log.lock().expect("no panic holds the log")
+            );
         }
     }
 }

@@ -7,9 +7,9 @@ mod mqtt;
 mod stored;
 
 pub use broker::{Broker, Settings};
-pub use daemon::{Answer, Daemon, Setup, gadwall};
+pub use daemon::{Daemon, Setup, gadwall};
 pub use hub::{Hub, Record, batch};
-pub use mqtt::{Client, Message};
+pub use mqtt::Client;
 pub use stored::{Expected, Stored, assert_between, assert_exactly, expected, open};
 
 use std::thread;

@@ -220,7 +220,9 @@ fn receive_maximum(mut properties: &[u8]) -> Option<usize> {
             0x24 | 0x25 | 0x28 | 0x29 | 0x2a => 1,
             0x13 | 0x22 => 2,
             0x11 | 0x27 => 4,
-            0x12 | 0x15 | 0x16 | 0x1a | 0x1c | 0x1f => 2 + usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?])),
+            0x12 | 0x15 | 0x16 | 0x1a | 0x1c | 0x1f => {
+                2 + usize::from(u16::from_be_bytes([*rest.first()?, *rest.get(1)?]))
+            }
             _ => return None,
         };
         properties = rest.get(len..)?;

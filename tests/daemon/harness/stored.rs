@@ -188,7 +188,13 @@ pub fn assert_exactly(stored: &Stored, since: i64, expected: &[Expected]) {
         assert!(seen.insert((&r.source, &r.node, &r.metric, r.ts)), "a series has two readings of one time: {r:?}");
         let unknown_time = (r.source.clone(), r.node.clone(), r.metric.clone(), r.value.to_bits());
         let by_arrival = stamped.contains_key(&unknown_time)
-            && !counts.contains_key(&(r.source.clone(), r.node.clone(), r.metric.clone(), Some(r.ts), r.value.to_bits()));
+            && !counts.contains_key(&(
+                r.source.clone(),
+                r.node.clone(),
+                r.metric.clone(),
+                Some(r.ts),
+                r.value.to_bits(),
+            ));
         if by_arrival {
             assert!(r.ts >= since && r.ts <= until, "stamped outside of [{since}, {until}]: {r:?}");
             assert_eq!(r.lag, Some(0), "stamped at arrival: {r:?}");
@@ -198,9 +204,7 @@ pub fn assert_exactly(stored: &Stored, since: i64, expected: &[Expected]) {
             assert!((least..=most).contains(&lag), "lag outside of [{least}, {most}]: {r:?}");
         }
         let ts = if by_arrival { None } else { Some(r.ts) };
-        *counts
-            .entry((r.source.clone(), r.node.clone(), r.metric.clone(), ts, r.value.to_bits()))
-            .or_default() -= 1;
+        *counts.entry((r.source.clone(), r.node.clone(), r.metric.clone(), ts, r.value.to_bits())).or_default() -= 1;
     }
     let wrong: Vec<String> = counts
         .iter()
