@@ -14,8 +14,6 @@ use crate::{demo, status};
 const EX_CONFIG: u8 = 78;
 /// Where the packaged configuration is.
 const DEFAULT_CONFIG: &str = "/etc/gadwall/gadwall.toml";
-/// Where a daemon with the default configuration answers.
-const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
 /// Stores the readings of sensor nodes in one DuckDB file and answers questions about them.
 #[derive(Debug, Parser)]
@@ -49,7 +47,7 @@ enum Command {
     /// Show how a running daemon is.
     Status {
         /// Where it answers.
-        #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
+        #[arg(long, value_name = "URL", default_value = status::DEFAULT_URL)]
         url: String,
         /// File whose first line is the token, where the daemon wants one.
         #[arg(long, value_name = "FILE")]
@@ -76,7 +74,7 @@ pub fn run() -> u8 {
         Command::Run { config } => return daemon(&config),
         Command::Check(args) => return check(&args.file.or(args.config).unwrap_or_default()),
         Command::PrintConfig => print(config::EXAMPLE),
-        Command::Demo { seconds, keep } => demo::run(demo::Options { seconds, keep }),
+        Command::Demo { seconds, keep } => demo::run(&demo::Options { seconds, keep }, &mut io::stdout()),
         Command::Status { url, token_file } => show_status(&url, token_file.as_deref()),
         Command::Ports => show_ports(),
     };
@@ -112,7 +110,8 @@ fn check(file: &Path) -> u8 {
             for warning in config.warnings() {
                 eprintln!("warning: {warning}");
             }
-            let text = format!("{}: ok, {} serial and {} mqtt\n", file.display(), config.serial.len(), config.mqtt.len());
+            let text =
+                format!("{}: ok, {} serial and {} mqtt\n", file.display(), config.serial.len(), config.mqtt.len());
             print(&text).map_or_else(|e| fail(1, &e.to_string()), |()| 0)
         }
         Err(errors) => fail_config(&errors),

@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::store::{OpenError, WriterError};
 use notify::Notify;
 use signal::Ask;
-use stages::{Ended, Stages};
+use stages::Stages;
 
 /// What is left may take this long to be stored, once a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(12);

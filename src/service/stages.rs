@@ -26,7 +26,7 @@ pub enum Ended {
     /// A source, by name.
     Source(Arc<str>, Result<(), String>),
     /// HTTP.
-    Serve(Result<(), String>),
+    Serve,
     /// The writer.
     Writer(Result<(), WriterError>),
 }
@@ -62,14 +62,8 @@ impl Stages {
             .map_err(start("the I/O runtime"))?;
         let listener = runtime.block_on(serve::bind(&config.http)).map_err(ServiceError::Http)?;
         let address = listener.local_addr().map_err(ServiceError::Http)?;
-        let state = serve::State::new(
-            store.reader,
-            Arc::clone(metrics),
-            clock.clone(),
-            config.store.path.clone(),
-            &config.http,
-        )
-        .map_err(ServiceError::Http)?;
+        let state = serve::State::new(&config.http, store.reader, Arc::clone(metrics), &config.store.path)
+            .map_err(ServiceError::Http)?;
 
         let (tx, ended) = unbounded();
         let (intake, outlet) = pipeline::channel(&config.intake, Arc::clone(metrics));
@@ -95,8 +89,8 @@ impl Stages {
             runtime.block_on(async move {
                 let all = sources.spawn(&tx);
                 let http = tokio::spawn(async move {
-                    let result = serve::run(listener, state, serve_stop).await.map_err(|e| e.to_string());
-                    let _ = tx.send(Ended::Serve(result));
+                    serve::run(listener, state, serve_stop).await;
+                    let _ = tx.send(Ended::Serve);
                 });
                 let heart = tokio::spawn(async move {
                     let mut beat = tokio::time::interval(HEARTBEAT);
@@ -177,9 +171,9 @@ impl Stages {
                 self.sources.retain(|n| *n != name);
                 failure(&format!("source {name}"), result, stopping)
             }
-            Ended::Serve(result) => {
+            Ended::Serve => {
                 self.serve = false;
-                failure("HTTP", result, stopping)
+                failure("HTTP", Ok(()), stopping)
             }
             Ended::Writer(result) => {
                 self.writer = false;
@@ -221,14 +215,9 @@ impl Sources {
         intake: &Intake,
         stop: &watch::Sender<bool>,
     ) -> Self {
-        let add = |name: &str, kind, address| {
-            metrics.add_source(SourceStatus::new(Arc::from(name), kind, address))
-        };
-        let serial = config
-            .serial
-            .iter()
-            .map(|c| (c.clone(), add(&c.name, "serial", c.port.display().to_string())))
-            .collect();
+        let add = |name: &str, kind, address| metrics.add_source(SourceStatus::new(Arc::from(name), kind, address));
+        let serial =
+            config.serial.iter().map(|c| (c.clone(), add(&c.name, "serial", c.port.display().to_string()))).collect();
         let mqtt = config.mqtt.iter().map(|c| (c.clone(), add(&c.name, "mqtt", c.url.to_string()))).collect();
         Self {
             intake: intake.clone(),
