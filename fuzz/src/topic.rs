@@ -68,5 +68,6 @@ fn matches(filter: &str, topic: &str) -> bool {
     }
     let filter: Vec<&str> = filter.split('/').collect();
     let levels: Vec<&str> = topic.split('/').collect();
-    !topic.is_empty() && !(topic.starts_with('$') && matches!(filter[0], "+" | "#")) && below(&filter, &levels)
+    let hidden = topic.starts_with('$') && matches!(filter[0], "+" | "#");
+    !topic.is_empty() && !hidden && below(&filter, &levels)
 }
