@@ -19,6 +19,8 @@ pub mod config;
 pub mod metrics;
 pub mod pipeline;
 pub mod reading;
+#[cfg(feature = "store")]
+pub mod serve;
 pub mod source;
 #[cfg(feature = "store")]
 pub mod store;
