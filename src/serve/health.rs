@@ -9,7 +9,6 @@ use axum::http::StatusCode;
 use serde::Serialize;
 
 use super::State;
-use crate::clock::boottime;
 use crate::metrics::{Metrics, SourceState, SourceStatus};
 
 /// Microseconds without a sign of life after which the writer counts as stuck.
@@ -30,7 +29,7 @@ struct Check {
 
 /// The route.
 pub(super) async fn healthz(Shared(state): Shared<Arc<State>>) -> (StatusCode, Json<Health>) {
-    let checks = checks(&state.metrics, boottime());
+    let checks = checks(&state.metrics, state.clock.now().boottime);
     if checks.iter().all(|c| c.ok) {
         (StatusCode::OK, Json(Health { status: "ok", checks }))
     } else {

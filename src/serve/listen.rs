@@ -16,7 +16,6 @@ use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
 use super::patient::Patient;
 use super::{State, router};
-use crate::clock::realtime;
 use crate::config;
 
 /// Longest request header, and most of an answer that waits for the socket beside the page in hand.
@@ -53,7 +52,11 @@ pub async fn bind(config: &config::Http) -> io::Result<TcpListener> {
 /// Answers requests until `stop` is true or its sender is gone. Requests in progress then have two seconds to end.
 ///
 /// Needs a runtime with timers and I/O. At most `[http] max-connections` are open; others wait in the kernel's backlog.
-pub async fn run(listener: TcpListener, state: State, stop: watch::Receiver<bool>) {
+///
+/// # Errors
+/// The listening socket is broken. That the machine has no file descriptors or memory for another connection is none:
+/// it is tried again.
+pub async fn run(listener: TcpListener, state: State, stop: watch::Receiver<bool>) -> io::Result<()> {
     let state = Arc::new(state);
     let router = router(Arc::clone(&state));
     let places = Arc::new(Semaphore::new(state.max_connections));
@@ -66,10 +69,11 @@ pub async fn run(listener: TcpListener, state: State, stop: watch::Receiver<bool
         tokio::select! {
             () = stopped(&mut stopping) => break,
             _ = day_watch.tick() => {
-                state.written.now(realtime());
+                state.written.now(state.clock.now().at);
             }
             Some(ended) = connections.join_next() => pass_panic_on(ended),
-            (stream, place) = acceptor.accept() => {
+            accepted = acceptor.accept() => {
+                let (stream, place) = accepted?;
                 connections.spawn(converse(stream, place, router.clone(), Arc::clone(&state), stop.clone()));
             }
         }
@@ -84,6 +88,7 @@ pub async fn run(listener: TcpListener, state: State, stop: watch::Receiver<bool
         tracing::info!(connections = connections.len(), "ending HTTP connections in the middle of their answers");
     }
     connections.shutdown().await;
+    Ok(())
 }
 
 struct Acceptor {
@@ -95,7 +100,7 @@ struct Acceptor {
 
 impl Acceptor {
     /// The next connection, once there is a place for it. Can be dropped and called again without losing one.
-    async fn accept(&mut self) -> (TcpStream, OwnedSemaphorePermit) {
+    async fn accept(&mut self) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
         let place = Arc::clone(&self.places).acquire_owned().await.expect("the semaphore is never closed");
         loop {
             if let Some(pause) = self.pause {
@@ -104,10 +109,13 @@ impl Acceptor {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
                     self.pause = None;
-                    return (stream, place);
+                    return Ok((stream, place));
                 }
                 // The client was gone before it was accepted.
                 Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK)) => {
+                    return Err(e);
+                }
                 Err(e) => {
                     if self.pause.is_none() {
                         tracing::warn!("cannot accept HTTP connections: {e}");

@@ -31,6 +31,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::Semaphore;
 
+use crate::clock::Clock;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::store::Reader;
@@ -43,6 +44,7 @@ use token::Token;
 pub struct State {
     reader: Reader,
     metrics: Arc<Metrics>,
+    clock: Clock,
     store_path: PathBuf,
     started: Instant,
     token: Option<Token>,
@@ -78,16 +80,18 @@ impl State {
     /// # Errors
     /// The token's file cannot be read, or its first line is empty; the error names it.
     pub fn new(
-        config: &config::Http,
         reader: Reader,
         metrics: Arc<Metrics>,
-        store_path: impl Into<PathBuf>,
+        clock: Clock,
+        store_path: PathBuf,
+        config: &config::Http,
     ) -> io::Result<Self> {
         let token = config.token_file.as_deref().map(Token::read).transpose()?;
         Ok(Self {
             reader,
             metrics,
-            store_path: store_path.into(),
+            clock,
+            store_path,
             started: Instant::now(),
             token,
             written: Written::default(),

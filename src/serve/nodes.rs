@@ -12,7 +12,6 @@ use super::State;
 use super::error::ApiError;
 use super::names::{self, Text};
 use super::params::{Params, check_range};
-use crate::clock::realtime;
 use crate::reading::Timestamp;
 use crate::store::catalog::{Catalog, Node, Series};
 use crate::store::reader::{QueryError, Statistics};
@@ -164,7 +163,7 @@ pub(super) async fn statistics(
 ) -> Result<Json<NodeStatistics>, ApiError> {
     let name = name_in(path)?;
     let params = Params::parse(query.as_deref(), &["start", "end", "metric"])?;
-    let now = realtime();
+    let now = state.clock.now().at;
     let end = params.time("end", now)?.unwrap_or(now);
     let start = params.time("start", now)?.unwrap_or(Timestamp(end.micros().saturating_sub(DEFAULT_RANGE)));
     check_range(start, end)?;

@@ -18,7 +18,6 @@ use super::error::ApiError;
 use super::names::{self, Label};
 use super::nodes::received_at;
 use super::params::{Params, check_range};
-use crate::clock::realtime;
 use crate::reading::Timestamp;
 use crate::store::catalog::Catalog;
 use crate::store::reader::{Cursor, QueryError, Row, Selection, Walk};
@@ -82,7 +81,7 @@ pub(super) async fn readings(
         Format::Json => Some(params.rows("limit", MAX_JSON_ROWS)?.unwrap_or(JSON_ROWS)),
         Format::Csv => params.rows("limit", MAX_CSV_ROWS)?,
     };
-    let now = realtime();
+    let now = state.clock.now().at;
     let start = params.time("start", now)?.unwrap_or(Timestamp(i64::MIN));
     let end = params.time("end", now)?.unwrap_or(Timestamp(i64::MAX));
     check_range(start, end)?;

@@ -11,7 +11,6 @@ use serde::Serialize;
 use super::State;
 use super::names::Text;
 use super::process::{Memory, WrittenBytes};
-use crate::clock::realtime;
 use crate::metrics::{DropReason, Metrics, SourceState, SourceStatus};
 use crate::reading::DeadReason;
 
@@ -136,7 +135,7 @@ impl Stats {
                 events: store.events.get(),
                 dead_letters: store.dead_letters.get(),
             },
-            written: state.written.now(realtime()),
+            written: state.written.now(state.clock.now().at),
             memory: Memory::now(),
             clock: Clock {
                 trusted: metrics.clock.trusted.load(Ordering::Relaxed),

@@ -11,7 +11,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{Patience, State, bind, run};
-use crate::clock::boottime;
+use crate::clock::{Clock, boottime};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::store::reader::Limits;
@@ -55,15 +55,17 @@ impl Server {
         let store = Fixture::new(limits);
         let metrics = Arc::new(Metrics::default());
         metrics.store.writer_alive_at.set(boottime());
-        metrics.clock.trusted.store(true, Ordering::Relaxed);
+        let clock = Clock::new(config::Trust::Always, Arc::clone(&metrics));
+        // Whatever this machine is.
+        metrics.clock.synchronised.store(false, Ordering::Relaxed);
         let path = store.dir.path().join("t.duckdb");
-        let mut state = State::new(http, store.reader.clone(), Arc::clone(&metrics), path).unwrap();
+        let mut state = State::new(store.reader.clone(), Arc::clone(&metrics), clock, path, http).unwrap();
         state.patience = patience;
         let (stop, stopping) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let listener = runtime.block_on(bind(http)).unwrap();
         let address = listener.local_addr().unwrap();
-        let thread = std::thread::spawn(move || runtime.block_on(run(listener, state, stopping)));
+        let thread = std::thread::spawn(move || runtime.block_on(run(listener, state, stopping)).unwrap());
         Self { store, metrics, address, stop, thread: Some(thread) }
     }
 

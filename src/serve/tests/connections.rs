@@ -57,7 +57,13 @@ fn a_missing_or_empty_token_is_an_error_that_names_the_file() {
     let store = Fixture::new(Limits::default());
     let file = store.dir.path().join("token");
     let http = config::Http { token_file: Some(file.clone()), ..loopback() };
-    let new = || State::new(&http, store.reader.clone(), Arc::default(), "x").err().unwrap().to_string();
+    let metrics: Arc<Metrics> = Arc::default();
+    let clock = Clock::new(config::Trust::Always, Arc::clone(&metrics));
+    let new = || {
+        let state =
+            State::new(store.reader.clone(), Arc::clone(&metrics), clock.clone(), store.dir.path().join("x"), &http);
+        state.err().unwrap().to_string()
+    };
     assert_eq!(
         new(),
         format!("[http] token-file: cannot read {}: No such file or directory (os error 2)", file.display())
