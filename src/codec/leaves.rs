@@ -138,13 +138,13 @@ impl<'a> Walk<'a> {
         }
         self.object = Some(self.path.len());
         self.first = self.decoded.readings.len();
-        self.known.clear();
         self.time = Time::Missing;
     }
 
     /// Its leaves are all known now: they get its time.
     fn end_object(&mut self) {
         self.object = None;
+        self.known.clear();
         match std::mem::replace(&mut self.time, Time::Missing) {
             Time::Missing => {}
             Time::At(t) => {
@@ -233,7 +233,9 @@ impl<'a> Walk<'a> {
 
     /// A value; `text` is what it is made of.
     fn value(&mut self, value: f64, text: &str) {
+        // A path of 200 KB above 20,000 leaves must not be hashed for each of them.
         if value.is_finite()
+            && self.path.len() <= MAX_NAME
             && let Some(&at) = self.known.get(self.path.as_str())
         {
             self.decoded.readings[at].value = value;

@@ -66,11 +66,7 @@ struct Decimal<'a> {
 impl<'a> Decimal<'a> {
     /// Reads `[+-]digits[.digits][e[+-]digits]`.
     fn parse(text: &'a str) -> Option<Self> {
-        let (negative, text) = match text.as_bytes() {
-            [b'-', rest @ ..] => (true, rest),
-            [b'+', rest @ ..] => (false, rest),
-            rest => (false, rest),
-        };
+        let (negative, text) = sign(text.as_bytes());
         let (mantissa, exponent) = match text.iter().position(|b| matches!(b, b'e' | b'E')) {
             Some(at) => (&text[..at], parse_exponent(&text[at + 1..])?),
             None => (text, 0),
@@ -109,14 +105,19 @@ impl<'a> Decimal<'a> {
     }
 }
 
+/// Whether a number is negative, and what follows its sign.
+fn sign(text: &[u8]) -> (bool, &[u8]) {
+    match text.split_first() {
+        Some((b'-', rest)) => (true, rest),
+        Some((b'+', rest)) => (false, rest),
+        _ => (false, text),
+    }
+}
+
 /// The digits behind `e`; exponents beyond all times are cut to one that is beyond all times too.
 fn parse_exponent(text: &[u8]) -> Option<i64> {
     const BEYOND: i64 = 1 << 40;
-    let (negative, digits) = match text {
-        [b'-', rest @ ..] => (true, rest),
-        [b'+', rest @ ..] => (false, rest),
-        rest => (false, rest),
-    };
+    let (negative, digits) = sign(text);
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }

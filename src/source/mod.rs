@@ -4,3 +4,5 @@
 pub mod backoff;
 pub mod dead_letters;
 pub mod mqtt;
+pub mod ports;
+pub mod serial;

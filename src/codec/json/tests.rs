@@ -272,6 +272,10 @@ fn the_last_of_equal_paths_wins() {
     assert_eq!(values(&decoded(r#"{"a.b": 1, "a": {"b": 2}}"#)), [("a.b", 2.0)]);
     assert_eq!(values(&decoded(r#"{"a": 1, "a": "text"}"#)), [("a", 1.0)]);
     assert_eq!(values(&decoded(r#"{"a": {"x": 1}, "a": {"y": 2}}"#)), [("a.x", 1.0), ("a.y", 2.0)]);
+    assert_eq!(
+        values(&decoded(r#"[{"value.1": 1}, 2, {"a": 3}, {"a": 4}]"#)),
+        [("value.1", 1.0), ("value.1", 2.0), ("a", 3.0), ("a", 4.0)]
+    );
     let got = decoded(r#"{"a": 1, "a": 1e999}"#);
     assert_eq!((rows(&got), got.dead.len()), (vec![("a", 1.0, When::Arrival)], 1));
 }
@@ -293,6 +297,8 @@ fn a_message_has_at_most_a_thousand_values() {
     let got = decoded(format!("[{}]", vec![r#"{"time":"","a":1e999}"#; 9_000].join(",")));
     assert_eq!((got.readings.len(), got.events.len(), got.dead.len()), (0, 1, 1_001));
     assert!(got.events[0].data.ends_with("(and 8999 more of its objects)"), "{}", got.events[0].data);
+    let got = decoded(format!(r#"{{"{}": [{}]}}"#, "k".repeat(200_000), vec!["1"; 20_000].join(",")));
+    assert_eq!((got.readings.len(), got.dead.len()), (0, 1_001));
     // A value that replaces another is none of the thousand.
     let got = decoded(format!("{{{}}}", vec![r#""a":1"#; 5_000].join(",")));
     assert_eq!(values(&got), [("a", 1.0)]);

@@ -48,6 +48,23 @@ pub(super) fn reduce(subscriptions: &[Subscription]) -> Vec<Wanted> {
     (0..wanted.len()).filter(|at| !needless(*at)).map(|at| wanted[at].clone()).collect()
 }
 
+/// Whether a topic can match two of these filters.
+pub(super) fn overlap(wanted: &[Wanted]) -> bool {
+    wanted.iter().enumerate().any(|(at, one)| wanted[at + 1..].iter().any(|two| meet(&one.filter, &two.filter)))
+}
+
+/// Whether a topic can match both filters. It may say so of two that differ in how they treat topics that begin with `$`.
+fn meet(one: &str, two: &str) -> bool {
+    let (mut one, mut two) = (one.split('/'), two.split('/'));
+    loop {
+        match (one.next(), two.next()) {
+            (None, None) | (Some("#"), _) | (_, Some("#")) => return true,
+            (Some(a), Some(b)) if a == b || a == "+" || b == "+" => {}
+            _ => return false,
+        }
+    }
+}
+
 /// What is wrong with the broker's answer to the subscriptions, for a person; empty when nothing is.
 pub(super) fn problems(wanted: &[Wanted], codes: &[SubscribeReasonCode]) -> Vec<String> {
     let answers = codes.iter().map(Some).chain(std::iter::repeat(None));

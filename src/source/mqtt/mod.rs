@@ -6,6 +6,7 @@
 
 mod acks;
 mod confirm;
+mod copies;
 mod filters;
 mod message;
 mod options;

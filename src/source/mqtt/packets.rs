@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rumqttc::Outgoing;
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, Publish, SubAck};
+use rumqttc::v5::mqttbytes::v5::{ConnAck, Packet, Publish, SubAck, Subscribe};
 use rumqttc::v5::{Event, EventLoop};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -15,9 +15,10 @@ use crate::reading::{Delivery, Envelope, Receipt};
 
 use super::acks::{Ack, Answer};
 use super::confirm::Known;
+use super::filters::Wanted;
 use super::options::KEEP_ALIVE;
 use super::session::{Phase, Session};
-use super::{Error, filters, message};
+use super::{Error, copies, filters, message};
 
 impl Session<'_> {
     /// Takes one event of the client.
@@ -74,16 +75,24 @@ impl Session<'_> {
         }
         // On each connection, whatever became of the session: the configuration may have changed, and subscribing again
         // is how a broker is asked whether it still allows it.
-        if self.client.try_subscribe_many(source.wanted.iter().map(filters::Wanted::to_filter)).is_err() {
-            let topics: Vec<&str> = source.wanted.iter().map(|w| w.filter.as_str()).collect();
-            let problem = format!("`subscribe` has a topic that is not valid, of: {}", topics.join(", "));
-            self.problems(vec![problem]);
-        }
+        let identifiers = connack.properties.as_ref().and_then(|p| p.subscription_identifiers_available) != Some(0);
+        self.to_subscribe = if identifiers && filters::overlap(&source.wanted) {
+            // One packet each: an identifier belongs to a packet.
+            let each = source.wanted.iter().map(|w| Subscribe::new(w.to_filter(), Some(copies::identifier(w))));
+            each.collect()
+        } else {
+            [Subscribe::new_many(source.wanted.iter().map(Wanted::to_filter), None)].into()
+        };
+        self.subacks_to_come = self.to_subscribe.len();
         Ok(())
     }
 
-    fn subscribed(&self, suback: &SubAck) {
-        self.problems(filters::problems(&self.source.wanted, &suback.return_codes));
+    fn subscribed(&mut self, suback: &SubAck) {
+        self.granted.extend_from_slice(&suback.return_codes);
+        self.subacks_to_come = self.subacks_to_come.saturating_sub(1);
+        if self.subacks_to_come == 0 {
+            self.problems(filters::problems(&self.source.wanted, &self.granted));
+        }
     }
 
     /// Shows lasting problems; the journal hears of them when they are news.
@@ -106,6 +115,13 @@ impl Session<'_> {
             return Ok(());
         }
         let source = &mut *self.source;
+        if self.copies.is_copy(publish) {
+            // Its turn comes behind the first copy's, so it is acknowledged only when that one is stored.
+            if answered {
+                source.acks.settled(Ack { packet: publish.pkid, qos: publish.qos, digest: None });
+            }
+            return Ok(());
+        }
         let content = source.read(publish);
         let readings = content.readings.len() as u64;
         if stopping {

@@ -110,6 +110,9 @@ fn protocol(error: &StateError, at: &str, connected: bool) -> String {
         StateError::Deserialization(PacketError::InvalidConnectReturnCode(1)) => {
             format!("the broker refused the protocol (it does not speak MQTT 5) at {at}")
         }
+        StateError::Unsolicited(_) => {
+            format!("{at} goes on with a QoS 2 message of another client with this client id; set another `client-id`")
+        }
         other => format!("{at} does not follow MQTT 5: {other}"),
     }
 }

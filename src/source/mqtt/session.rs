@@ -1,20 +1,22 @@
 //! One connection to a broker, from CONNECT to its end.
 
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::time::Duration;
 
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::{Packet, Publish};
+use rumqttc::v5::mqttbytes::v5::{Packet, Publish, Subscribe, SubscribeReasonCode};
 use rumqttc::v5::{AsyncClient, ConnectionError, Event, EventLoop, MqttOptions};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
 use super::acks::{Answer, Hole};
+use super::copies::Copies;
 use super::options::{CONNECT_TIMEOUT, KEEP_ALIVE};
 use super::reason::{self, Reason};
 use super::{Error, Source};
 
-/// Requests that wait for the client to write them: acknowledgements, one SUBSCRIBE, one DISCONNECT.
+/// Requests that wait for the client to write them: acknowledgements, subscriptions, one DISCONNECT.
 ///
 /// The client takes them out only while it is polled, and it is polled by the task that puts them in: one that waited for
 /// a free place would wait for itself. So nothing here waits. What finds no place stays in the order buffer, and the client
@@ -87,6 +89,12 @@ pub(super) struct Session<'a> {
     pub(super) keep_alive: Duration,
     pub(super) heard: Instant,
     asked: Option<Instant>,
+    /// SUBSCRIBE packets that the client has not taken yet.
+    pub(super) to_subscribe: VecDeque<Subscribe>,
+    /// SUBACK packets that have to come, and the codes of those that came.
+    pub(super) subacks_to_come: usize,
+    pub(super) granted: Vec<SubscribeReasonCode>,
+    pub(super) copies: Copies,
 }
 
 impl<'a> Session<'a> {
@@ -108,6 +116,10 @@ impl<'a> Session<'a> {
             keep_alive: KEEP_ALIVE,
             heard: Instant::now(),
             asked: None,
+            to_subscribe: VecDeque::new(),
+            subacks_to_come: 0,
+            granted: Vec::new(),
+            copies: Copies::default(),
         };
         let end = session.go(&mut eventloop, stop).await;
         // It may have been left in the middle of a write.
@@ -212,8 +224,21 @@ impl<'a> Session<'a> {
         whole
     }
 
-    /// Hands the acknowledgements that are due to the client, as many as it takes; and leaves when that was all.
+    /// Hands the client what is to be sent, as much as it takes: subscriptions, and the acknowledgements that are due; and
+    /// leaves when that was all.
     fn go_on(&mut self) {
+        while let Some(subscribe) = self.to_subscribe.pop_front() {
+            let Subscribe { filters, properties, .. } = subscribe.clone();
+            let sent = match properties {
+                Some(properties) => self.client.try_subscribe_many_with_properties(filters, properties),
+                None => self.client.try_subscribe_many(filters),
+            };
+            if sent.is_err() {
+                // Patterns make valid filters only, so there is no free place: the next event brings us here again.
+                self.to_subscribe.push_front(subscribe);
+                break;
+            }
+        }
         let source = &mut *self.source;
         while let Some(ack) = source.acks.due() {
             let answered = Publish { pkid: ack.packet, qos: ack.qos, ..Publish::default() };

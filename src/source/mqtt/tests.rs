@@ -5,7 +5,7 @@ mod bench;
 use std::net::TcpListener;
 use std::process::Command;
 
-use bench::{Broker, Gateway, config, file, free_port, subscription, wait_until};
+use bench::{Broker, Gateway, config, file, subscription, wait_until};
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::{Publish, SubscribeReasonCode};
@@ -197,9 +197,9 @@ fn a_broker_that_restarts_is_connected_again_and_one_that_forgot_is_noticed() {
     // An answer for the connection before acknowledges nothing in this one.
     unanswered.answer(Outcome::Committed);
     broker.say("s/a", "2");
-    assert_eq!(gateway.next().content.readings[0].value, 2.0);
+    let two = gateway.next();
+    assert_eq!(two.content.readings[0].value, 2.0);
     assert_eq!(gateway.status.acked.get(), 1, "only the message before all of these");
-    drop(again);
 
     broker.stop();
     std::fs::remove_file(broker.folder.path().join("mosquitto.db")).unwrap();
@@ -209,6 +209,43 @@ fn a_broker_that_restarts_is_connected_again_and_one_that_forgot_is_noticed() {
     gateway.wait_up();
     broker.publish(&["-q", "1", "-r", "-t", "s/a", "-m", r#"{"time":1700000003,"x":3}"#], "");
     assert_eq!(gateway.take(1), [3.0], "subscribed again");
+}
+
+#[test]
+fn a_message_that_two_subscriptions_match_is_taken_once() {
+    let broker = Broker::open();
+    let gateway = Gateway::ready(config(broker.port, &["s/{node}/x", "{site}/b/{node}", "t/{node}"]));
+    gateway.wait_subscribed(&broker, "t/first");
+    // The first pattern wins, and what the sender says twice comes twice.
+    broker.publish(&["-q", "1", "-t", "s/b/x", "-l"], "1\n1\n2\n");
+    broker.say("s/c/x", "3");
+    broker.say("t/b/y", "4");
+    let (mut nodes, mut values) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        let carried = gateway.next();
+        nodes.push(carried.content.readings[0].node.to_string());
+        values.push(carried.content.readings[0].value);
+        carried.answer(Outcome::Committed);
+    }
+    assert_eq!(values, [1.0, 1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(nodes, ["b", "b", "b", "c", "t/y"]);
+    // Eight PUBACKs for five messages, and the first one.
+    gateway.wait_acked(9);
+    assert_eq!(gateway.status.problems(), [] as [&str; 0]);
+}
+
+#[test]
+fn filters_that_can_match_the_same_topic_are_found() {
+    let overlap = |filters: &[&str]| {
+        let wanted: Vec<_> = filters.iter().map(|f| filters::Wanted { filter: (*f).into(), qos: 1 }).collect();
+        filters::overlap(&wanted)
+    };
+    assert!(overlap(&["s/+/x", "+/b/+"]));
+    assert!(overlap(&["s/#", "+/b/+"]));
+    assert!(overlap(&["t/+", "s/+", "s/#"]));
+    assert!(!overlap(&["s/+", "s/+/x", "t/+"]));
+    assert!(!overlap(&["s/+/x", "+/b/y"]));
+    assert!(!overlap(&["s/+"]));
 }
 
 #[test]
@@ -411,7 +448,10 @@ fn tls_needs_the_right_authority_and_a_certificate_of_the_client() {
 
 #[test]
 fn a_broker_that_cannot_be_reached_is_named() {
-    let port = free_port();
+    // Bound, so that nobody else takes it, and not listening.
+    let closed = tokio::net::TcpSocket::new_v4().unwrap();
+    closed.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    let port = closed.local_addr().unwrap().port();
     let gateway = Gateway::start(config(port, &["s/{node}"]));
     assert_eq!(gateway.wait_down(), format!("nothing listens at 127.0.0.1:{port} (connection refused)"));
 
