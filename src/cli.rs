@@ -1,4 +1,5 @@
 //! The command line. The only module that prints.
+#![expect(clippy::print_stderr, reason = "errors of the command line go to the person who typed it")]
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -136,7 +137,7 @@ fn print(text: &str) -> anyhow::Result<()> {
 }
 
 fn fail_config(errors: &ConfigErrors) -> u8 {
-    for error in errors.iter() {
+    for error in errors {
         eprintln!("gadwall: {error}");
     }
     EX_CONFIG

@@ -34,8 +34,9 @@ impl Notify {
         self.tick(metrics, clock::boottime());
     }
 
-    /// The stop has begun.
-    pub fn stopping(&self) {
+    /// The stop has begun: no more is told after this.
+    pub fn stopping(&mut self) {
+        self.watchdog = None;
         tell(&[NotifyState::Stopping, NotifyState::Status("draining: storing what has been received")]);
     }
 

@@ -26,7 +26,7 @@ pub enum Ended {
     /// A source, by name.
     Source(Arc<str>, Result<(), String>),
     /// HTTP.
-    Serve,
+    Serve(Result<(), String>),
     /// The writer.
     Writer(Result<(), WriterError>),
 }
@@ -62,8 +62,14 @@ impl Stages {
             .map_err(start("the I/O runtime"))?;
         let listener = runtime.block_on(serve::bind(&config.http)).map_err(ServiceError::Http)?;
         let address = listener.local_addr().map_err(ServiceError::Http)?;
-        let state = serve::State::new(&config.http, store.reader, Arc::clone(metrics), &config.store.path)
-            .map_err(ServiceError::Http)?;
+        let state = serve::State::new(
+            store.reader,
+            Arc::clone(metrics),
+            clock.clone(),
+            config.store.path.clone(),
+            &config.http,
+        )
+        .map_err(ServiceError::Http)?;
 
         let (tx, ended) = unbounded();
         let (intake, outlet) = pipeline::channel(&config.intake, Arc::clone(metrics));
@@ -89,8 +95,8 @@ impl Stages {
             runtime.block_on(async move {
                 let all = sources.spawn(&tx);
                 let http = tokio::spawn(async move {
-                    serve::run(listener, state, serve_stop).await;
-                    let _ = tx.send(Ended::Serve);
+                    let result = serve::run(listener, state, serve_stop).await.map_err(|e| e.to_string());
+                    let _ = tx.send(Ended::Serve(result));
                 });
                 let heart = tokio::spawn(async move {
                     let mut beat = tokio::time::interval(HEARTBEAT);
@@ -171,9 +177,9 @@ impl Stages {
                 self.sources.retain(|n| *n != name);
                 failure(&format!("source {name}"), result, stopping)
             }
-            Ended::Serve => {
+            Ended::Serve(result) => {
                 self.serve = false;
-                failure("HTTP", Ok(()), stopping)
+                failure("HTTP", result, stopping)
             }
             Ended::Writer(result) => {
                 self.writer = false;

@@ -229,7 +229,7 @@ impl Root {
             return OpenError::Newer {
                 path: self.path.clone(),
                 found: text.lines().next().unwrap_or_default().to_owned(),
-                known: format!("schema {}", schema::VERSION),
+                known: format!("schema {}", schema::MIGRATIONS.len()),
             };
         }
         OpenError::Database { path: self.path.clone(), source }

@@ -1,8 +1,5 @@
 //! The tables, and the numbered migrations that make them.
 
-/// Version of the schema that this program writes.
-pub const VERSION: i64 = MIGRATIONS.len() as i64;
-
 /// Each element brings the schema from the version of its index to the next. All tables are in the attached database
 /// `g`; times are UTC. There is no key and no index on `readings`: it would make the file five times larger.
 pub const MIGRATIONS: &[&str] = &["
