@@ -80,14 +80,14 @@ pub(super) fn problems(wanted: &[Wanted], codes: &[SubscribeReasonCode]) -> Vec<
                     "the broker grants `{topic}` with QoS 0 only, so its messages are not acknowledged: \
                      set `qos = 0` if that is meant"
                 )),
-                Some(code) => Some(format!("the broker refused the subscription to `{topic}`: {}", words(code))),
+                Some(code) => Some(format!("the broker refused the subscription to `{topic}`: {}", words(*code))),
             }
         })
         .collect()
 }
 
 /// A refusal in words.
-fn words(code: &SubscribeReasonCode) -> &'static str {
+fn words(code: SubscribeReasonCode) -> &'static str {
     match code {
         SubscribeReasonCode::Success(_) => "granted",
         SubscribeReasonCode::Failure | SubscribeReasonCode::Unspecified => "no reason given",

@@ -122,7 +122,7 @@ pub async fn run(
             late.reset();
         }
         let delay = if reason.refused { late.next() } else { soon.next() };
-        source.down(reason);
+        source.down(&reason);
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
             _ = stop.wait_for(|stop| *stop) => break,
@@ -161,7 +161,7 @@ impl Source {
     }
 
     /// Shows why there is no connection; the journal hears of it when it is news.
-    fn down(&self, reason: Reason) {
+    fn down(&self, reason: &Reason) {
         if self.status.set_state(SourceState::Down(reason.text.clone())) {
             tracing::warn!(source = %self.status.name, "{}", reason.text);
         }

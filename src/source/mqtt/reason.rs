@@ -123,8 +123,8 @@ mod tests {
 
     const AT: &str = "broker.lan:1883";
 
-    fn text(error: ConnectionError, connected: bool) -> String {
-        of(&error, AT, connected).text
+    fn text(error: &ConnectionError, connected: bool) -> String {
+        of(error, AT, connected).text
     }
 
     #[test]
@@ -144,26 +144,26 @@ mod tests {
     fn network_failures_name_host_and_port() {
         let io = |kind: io::ErrorKind| ConnectionError::Io(kind.into());
         assert_eq!(
-            text(io(io::ErrorKind::ConnectionRefused), false),
+            text(&io(io::ErrorKind::ConnectionRefused), false),
             "nothing listens at broker.lan:1883 (connection refused)"
         );
         assert_eq!(
-            text(io(io::ErrorKind::HostUnreachable), false),
+            text(&io(io::ErrorKind::HostUnreachable), false),
             "there is no route to broker.lan:1883 (host unreachable)"
         );
         let lookup = io::Error::other("failed to lookup address information: Name or service not known");
         assert_eq!(
-            text(ConnectionError::Io(lookup), false),
+            text(&ConnectionError::Io(lookup), false),
             "the host name broker.lan of broker.lan:1883 cannot be resolved: \
              failed to lookup address information: Name or service not known"
         );
         assert_eq!(
-            text(io(io::ErrorKind::ConnectionReset), true),
+            text(&io(io::ErrorKind::ConnectionReset), true),
             "the connection to broker.lan:1883 was lost: connection reset"
         );
         let unknown = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
         assert_eq!(
-            text(ConnectionError::Tls(TlsError::Io(io::Error::new(io::ErrorKind::InvalidData, unknown))), false),
+            text(&ConnectionError::Tls(TlsError::Io(io::Error::new(io::ErrorKind::InvalidData, unknown))), false),
             "the certificate of broker.lan:1883 is not accepted: UnknownIssuer"
         );
     }
@@ -171,14 +171,14 @@ mod tests {
     #[test]
     fn the_brokers_own_reasons_are_passed_on() {
         let state = ConnectionError::MqttState;
-        assert_eq!(text(state(StateError::ConnectionAborted), true), "broker.lan:1883 closed the connection");
+        assert_eq!(text(&state(StateError::ConnectionAborted), true), "broker.lan:1883 closed the connection");
         assert_eq!(
-            text(state(StateError::ConnectionAborted), false),
+            text(&state(StateError::ConnectionAborted), false),
             "broker.lan:1883 closed the connection before it was accepted"
         );
         assert_eq!(
             text(
-                state(StateError::ServerDisconnect {
+                &state(StateError::ServerDisconnect {
                     reason_code: DisconnectReasonCode::SessionTakenOver,
                     reason_string: None
                 }),
@@ -187,12 +187,12 @@ mod tests {
             "another client connected to broker.lan:1883 with the same client id; give each its own `client-id`"
         );
         assert_eq!(
-            text(state(StateError::Deserialization(PacketError::InvalidConnectReturnCode(1))), false),
+            text(&state(StateError::Deserialization(PacketError::InvalidConnectReturnCode(1))), false),
             "the broker refused the protocol (it does not speak MQTT 5) at broker.lan:1883"
         );
         assert_eq!(
             text(
-                state(StateError::Deserialization(PacketError::PayloadSizeLimitExceeded { pkt_size: 300, max: 200 })),
+                &state(StateError::Deserialization(PacketError::PayloadSizeLimitExceeded { pkt_size: 300, max: 200 })),
                 true
             ),
             "broker.lan:1883 sent a packet of 300 bytes though `max-message` is 200"

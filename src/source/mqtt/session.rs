@@ -31,7 +31,7 @@ const GRACE: Duration = Duration::from_secs(10);
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// How long a stop waits for the broker to take the last packets.
-const LEAVE: Duration = Duration::from_secs(1);
+const LEAVE: Duration = Duration::from_secs(2);
 
 /// Silence of the broker after which it seems to wait for acknowledgements, and how many it has to wait for.
 const SILENCE: Duration = Duration::from_millis(100);
@@ -139,24 +139,40 @@ impl<'a> Session<'a> {
                     if self.take_answers(None).is_err() && !self.stopping() {
                         return Ok(self.hole());
                     }
+                    // A step looks at the client first, and while the broker sends without a pause at nothing else.
+                    if self.stopping() {
+                        if Instant::now() >= self.deadline() && self.overdue() {
+                            return Ok(End::Stopped);
+                        }
+                    } else if *stop.borrow() {
+                        self.drain();
+                    }
                     self.go_on();
                 }
                 Step::Broken(error) => return self.broken(&error, eventloop, stop).await,
                 Step::Hole => return Ok(self.hole()),
                 Step::Stopped => return Ok(End::Stopped),
-                Step::TimedOut => match self.phase {
-                    Phase::Draining { .. } => {
-                        let left = self.source.acks.outstanding();
-                        tracing::warn!(source = %self.source.status.name, left, "stopping with messages that are not acknowledged: the broker sends them again");
-                        self.leave();
+                Step::TimedOut if self.stopping() => {
+                    if self.overdue() {
+                        return Ok(End::Stopped);
                     }
-                    Phase::Leaving { .. } => return Ok(End::Stopped),
-                    Phase::Connecting | Phase::Open { .. } => {
-                        return Ok(self.lost(Reason::new(format!("{} does not answer any more", self.source.at))));
-                    }
-                },
+                }
+                Step::TimedOut => {
+                    return Ok(self.lost(Reason::new(format!("{} does not answer any more", self.source.at))));
+                }
             }
         }
+    }
+
+    /// A phase of stopping has taken its time; returns whether it was the last.
+    fn overdue(&mut self) -> bool {
+        if !matches!(self.phase, Phase::Draining { .. }) {
+            return true;
+        }
+        let (source, left) = (&self.source.status.name, self.source.acks.outstanding());
+        tracing::warn!(%source, left, "stopping with messages that are not acknowledged: the broker sends them again");
+        // No free place after all this time: the client cannot write, and there is nobody to say goodbye to.
+        !self.leave()
     }
 
     /// The client's next event. Its poll is kept over everything else that happens meanwhile: a poll that is dropped in the
@@ -252,6 +268,7 @@ impl<'a> Session<'a> {
         }
         if matches!(self.phase, Phase::Draining { .. }) && source.acks.unanswered() == 0 && source.acks.due().is_none()
         {
+            // Without a free place, the next event brings us here again.
             self.leave();
         }
     }
@@ -277,13 +294,14 @@ impl<'a> Session<'a> {
         self.ask();
     }
 
-    /// Ends the connection but not the session: its expiry stays as it was, and the broker queues for us.
-    fn leave(&mut self) {
-        self.phase = Phase::Leaving { until: Instant::now() + LEAVE, written: false };
-        if self.client.try_disconnect().is_err() {
-            // The queue is full of acknowledgements that the client cannot write: there is nobody to say goodbye to.
-            self.phase = Phase::Leaving { until: Instant::now(), written: false };
+    /// Ends the connection but not the session: its expiry stays as it was, and the broker queues for us. Returns whether
+    /// the client has a free place for the DISCONNECT, behind all acknowledgements.
+    fn leave(&mut self) -> bool {
+        let sent = self.client.try_disconnect().is_ok();
+        if sent {
+            self.phase = Phase::Leaving { until: Instant::now() + LEAVE, written: false };
         }
+        sent
     }
 
     fn hole(&self) -> End {
