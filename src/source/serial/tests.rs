@@ -433,6 +433,26 @@ fn a_stop_waits_for_the_answers_on_their_way() {
 }
 
 #[test]
+fn a_stop_gives_up_on_a_store_that_does_not_answer() {
+    on_runtime(async {
+        let rig = Rig::new(20_000);
+        let (mut port, status) = rig.port(&hub(PathBuf::new()));
+        port.drain = Duration::from_millis(50);
+        let (mut near, mut far) = tokio::io::duplex(4_096);
+        let talk = async { port.talk(&mut near).await.unwrap() };
+        let play = async {
+            far.write_all(BATCH.as_bytes()).await.unwrap();
+            let envelopes = rig.until_waiting().await;
+            rig.stop.send(true).unwrap();
+            envelopes
+        };
+        let (gone, envelopes) = tokio::join!(talk, play);
+        assert_eq!((gone, status.acked.get(), status.refused.get()), (Gone::Stop, 0, 0));
+        drop(envelopes);
+    });
+}
+
+#[test]
 fn a_store_that_takes_no_more_ends_the_source() {
     on_runtime(async {
         let Rig { metrics, clock, intake, outlet, stop } = Rig::new(20_000);
