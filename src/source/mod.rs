@@ -3,5 +3,6 @@
 
 pub mod backoff;
 pub mod dead_letters;
+pub mod mqtt;
 pub mod ports;
 pub mod serial;

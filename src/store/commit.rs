@@ -1,7 +1,6 @@
 //! One transaction: the rows of a plan, and the number of the batch that tells a durable commit from a failed one.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write as _;
 
 use duckdb::types::{TimeUnit, Value};
 use duckdb::{Connection, params};
@@ -15,8 +14,8 @@ use crate::reading::{DeadLetter, DeadReason, Timestamp};
 const FAR_APART: i64 = 86_400 * 1_000_000;
 /// Longest stretch of time of the late rows in one statement: what it reads grows with it.
 const SPAN: i64 = 7 * 86_400 * 1_000_000;
-/// Late rows in one statement: bounds the memory of its text and plan.
-const LATE_ROWS: usize = 1_000;
+/// Late rows in one statement: bounds the memory of the join.
+const LATE_ROWS: usize = 5_000;
 /// Rows of `unsynced`, at the most; a record above it becomes a dead letter.
 const MAX_UNSYNCED: i64 = 100_000;
 /// Commits that are kept in any case.
@@ -196,16 +195,18 @@ fn stored(connection: &Connection, keys: &[(i32, Timestamp)]) -> duckdb::Result<
     let (Some(first), Some(last)) = (keys.iter().map(|k| k.1).min(), keys.iter().map(|k| k.1).max()) else {
         return Ok(HashMap::new());
     };
-    let mut values = String::with_capacity(keys.len() * 32);
+    // Made anew each time: rows deleted from a temporary table are not given back for as long as the process lives.
+    connection.execute_batch("CREATE OR REPLACE TEMP TABLE late(series INTEGER, ts TIMESTAMP)")?;
+    let mut late = connection.appender_to_catalog_and_db("late", "temp", "main")?;
     for (series, ts) in keys {
-        // Numbers only; writing into a String cannot fail.
-        let _ = write!(values, "({series},{}),", ts.micros());
+        late.append_row(params![series, timestamp(*ts)])?;
     }
-    values.pop();
+    late.flush()?;
+    drop(late);
+    // The range is written as numbers, so that it is known when the statement is planned and zone maps have their effect.
     let sql = format!(
-        "SELECT r.series, epoch_us(r.ts), r.value FROM g.readings r \
-         JOIN (SELECT DISTINCT * FROM (VALUES {values}) v(series, us)) k \
-         ON r.series = k.series AND r.ts = make_timestamp(k.us) \
+        "SELECT r.series, epoch_us(r.ts), r.value FROM g.readings r SEMI JOIN temp.late l \
+         ON r.series = l.series AND r.ts = l.ts \
          WHERE r.ts BETWEEN make_timestamp({}) AND make_timestamp({})",
         first.micros(),
         last.micros()

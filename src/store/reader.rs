@@ -164,4 +164,6 @@ fn literal(ts: Timestamp) -> String {
 }
 
 #[cfg(test)]
+pub(crate) mod fixture;
+#[cfg(test)]
 mod tests;

@@ -130,14 +130,16 @@ impl Walk {
         Cursor { ts: row.ts, series: row.series, width: self.width.clamp(1, MAX_TS) }
     }
 
-    /// Takes it on by up to `limit` rows, or less when `time` is used up.
+    /// Takes it on by up to `limit` rows, or by fewer, at least one step, when `time` is used up.
     pub(super) fn fill(&mut self, lease: &Lease<'_>, limit: usize, time: Duration) -> Result<Page, QueryError> {
         let begun = Instant::now();
         let mut rows: Vec<Row> = Vec::new();
-        while rows.len() < limit && !self.is_done() && begun.elapsed() < time {
+        loop {
             self.step(lease, limit, &mut rows)?;
+            if rows.len() >= limit || self.is_done() || begun.elapsed() >= time {
+                return Ok(Page { rows });
+            }
         }
-        Ok(Page { rows })
     }
 
     /// Reads one slice. Either it is done with it, or the next try is narrower.
@@ -183,23 +185,18 @@ impl Walk {
 
     fn read(&self, lease: &Lease<'_>, to: i64, rest: &str) -> Result<Vec<Row>, QueryError> {
         let from = literal(Timestamp(self.from));
-        let mut sql = format!(
-            "SELECT ts, series, value, lag FROM g.readings WHERE ts >= {from} AND ts < {}",
-            literal(Timestamp(to))
-        );
-        if let Some(after) = self.after {
-            sql.push_str(&format!(" AND (ts > {from} OR series > {after})"));
-        }
-        match &self.selection {
-            Selection::All => {}
-            Selection::Series(ids) if ids.len() == 1 => sql.push_str(&format!(" AND series = {}", ids[0])),
+        let to = literal(Timestamp(to));
+        let after = self.after.map_or_else(String::new, |after| format!(" AND (ts > {from} OR series > {after})"));
+        let series = match &self.selection {
+            Selection::All => String::new(),
             Selection::Series(ids) => {
                 let ids: Vec<String> = ids.iter().map(i32::to_string).collect();
-                sql.push_str(&format!(" AND series IN ({})", ids.join(",")));
+                format!(" AND series IN ({})", ids.join(","))
             }
-        }
-        sql.push(' ');
-        sql.push_str(rest);
+        };
+        let sql = format!(
+            "SELECT ts, series, value, lag FROM g.readings WHERE ts >= {from} AND ts < {to}{after}{series} {rest}"
+        );
         lease.run(|connection| {
             connection
                 .prepare(&sql)?

@@ -3,47 +3,16 @@ use std::sync::mpsc;
 
 use proptest::prelude::*;
 
+use super::fixture::{Fixture, row};
 use super::*;
-use crate::store::schema;
 
 const SEC: i64 = 1_000_000;
 
-/// A database as the store opens it: the file is attached to a root in memory.
-struct Fixture {
-    root: Connection,
-    reader: Reader,
-    _dir: tempfile::TempDir,
-}
-
-fn fixture_with(limits: Limits) -> Fixture {
-    let dir = tempfile::tempdir().unwrap();
-    let root = Connection::open_in_memory_with_flags(
-        duckdb::Config::default().with("threads", "1").unwrap().with("memory_limit", "24MB").unwrap(),
-    )
-    .unwrap();
-    let file = dir.path().join("t.duckdb");
-    root.execute_batch(&format!("ATTACH '{}' AS g (BLOCK_SIZE 65536)", file.display())).unwrap();
-    for migration in schema::MIGRATIONS {
-        root.execute_batch(migration).unwrap();
-    }
-    let reader = Reader::with_limits(&root, Arc::default(), limits).unwrap();
-    Fixture { root, reader, _dir: dir }
-}
-
 fn fixture() -> Fixture {
-    fixture_with(Limits::default())
+    Fixture::new(Limits::default())
 }
 
 impl Fixture {
-    fn insert(&self, rows: &[Row]) {
-        let mut appender = self.root.appender_to_catalog_and_db("readings", "g", "main").unwrap();
-        for r in rows {
-            let ts = duckdb::types::Value::Timestamp(duckdb::types::TimeUnit::Microsecond, r.ts.micros());
-            appender.append_row(duckdb::params![r.series, ts, r.value, r.lag]).unwrap();
-        }
-        appender.flush().unwrap();
-    }
-
     fn all(&self, mut walk: Walk, page: usize) -> Vec<Row> {
         let mut rows = Vec::new();
         while !walk.is_done() {
@@ -53,10 +22,6 @@ impl Fixture {
         }
         rows
     }
-}
-
-fn row(ts: i64, series: i32, value: f64) -> Row {
-    Row { ts: Timestamp(ts), series, value, lag: Some(0) }
 }
 
 const ALWAYS: (Timestamp, Timestamp) = (Timestamp(i64::MIN), Timestamp(i64::MAX));
@@ -157,6 +122,24 @@ fn a_cursor_goes_on_behind_its_row() {
 }
 
 #[test]
+fn pages_that_ran_out_of_time_lose_nothing() {
+    let f = fixture();
+    let rows: Vec<Row> = (0..5_000).map(|i| row(i * SEC, 1, 1.0)).collect();
+    f.insert(&rows);
+    let lease = f.reader.inner.pool.lease(Limits::default()).unwrap();
+    let mut walk = Walk::new(Selection::All, ALWAYS.0, ALWAYS.1, None);
+    let mut got = Vec::new();
+    let mut empty = 0;
+    while !walk.is_done() {
+        let page = walk.fill(&lease, 1_000, Duration::ZERO).unwrap().rows;
+        empty += usize::from(page.is_empty());
+        got.extend(page);
+    }
+    assert_eq!(got, rows);
+    assert!(empty > 1, "the years before the data take more than one step");
+}
+
+#[test]
 fn bad_cursors_are_refused() {
     for bad in ["", "1", "1_2", "1_2_3_4", "x_2_3", "1_2_0", "1_2_-3", "9223372036854775807_1_1", "1_99999999999_1"] {
         assert_eq!(bad.parse::<Cursor>(), Err(BadCursor), "{bad}");
@@ -213,7 +196,7 @@ fn quick(connection: &Connection) -> duckdb::Result<i64> {
 #[test]
 fn a_query_over_its_time_is_ended_and_its_connection_is_good_again() {
     let limits = Limits { wait: Duration::from_secs(5), time: Duration::from_millis(50) };
-    let f = fixture_with(limits);
+    let f = Fixture::new(limits);
     for _ in 0..3 {
         let lease = f.reader.inner.pool.lease(limits).unwrap();
         assert_eq!(lease.run(endless), Err(QueryError::TooLong));
@@ -227,7 +210,7 @@ fn a_query_over_its_time_is_ended_and_its_connection_is_good_again() {
 #[test]
 fn a_third_query_waits_and_is_then_refused() {
     let limits = Limits { wait: Duration::from_millis(30), time: Duration::from_secs(60) };
-    let f = fixture_with(limits);
+    let f = Fixture::new(limits);
     let one = f.reader.inner.pool.lease(limits).unwrap();
     let _two = f.reader.inner.pool.lease(limits).unwrap();
     assert_eq!(f.reader.statistics(1, Timestamp(0), Timestamp(1)), Err(QueryError::Busy));
@@ -238,7 +221,7 @@ fn a_third_query_waits_and_is_then_refused() {
 #[test]
 fn a_pause_ends_what_runs_and_keeps_new_queries_out_until_it_is_over() {
     let limits = Limits { wait: Duration::from_millis(30), time: Duration::from_secs(60) };
-    let f = fixture_with(limits);
+    let f = Fixture::new(limits);
     let (started, starts) = mpsc::channel();
     let runs = std::thread::spawn({
         let reader = f.reader.clone();
