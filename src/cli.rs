@@ -112,7 +112,8 @@ fn check(file: &Path) -> u8 {
             for warning in config.warnings() {
                 eprintln!("warning: {warning}");
             }
-            let text = format!("{}: ok, {} serial and {} mqtt\n", file.display(), config.serial.len(), config.mqtt.len());
+            let text =
+                format!("{}: ok, {} serial and {} mqtt\n", file.display(), config.serial.len(), config.mqtt.len());
             print(&text).map_or_else(|e| fail(1, &e.to_string()), |()| 0)
         }
         Err(errors) => fail_config(&errors),

@@ -221,14 +221,9 @@ impl Sources {
         intake: &Intake,
         stop: &watch::Sender<bool>,
     ) -> Self {
-        let add = |name: &str, kind, address| {
-            metrics.add_source(SourceStatus::new(Arc::from(name), kind, address))
-        };
-        let serial = config
-            .serial
-            .iter()
-            .map(|c| (c.clone(), add(&c.name, "serial", c.port.display().to_string())))
-            .collect();
+        let add = |name: &str, kind, address| metrics.add_source(SourceStatus::new(Arc::from(name), kind, address));
+        let serial =
+            config.serial.iter().map(|c| (c.clone(), add(&c.name, "serial", c.port.display().to_string()))).collect();
         let mqtt = config.mqtt.iter().map(|c| (c.clone(), add(&c.name, "mqtt", c.url.to_string()))).collect();
         Self {
             intake: intake.clone(),
