@@ -1,4 +1,4 @@
-//! The LoRa hub's line protocol, both directions: the hub's lines become readings, events and signals; what the gateway
+//! The `LoRa` hub's line protocol, both directions: the hub's lines become readings, events and signals; what the gateway
 //! answers becomes lines. Pure: no clock and no I/O.
 //!
 //! A line may hold several messages where bytes were lost between them. A piece that runs into the keyword of the next

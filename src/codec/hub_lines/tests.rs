@@ -31,6 +31,10 @@ fn dead(line: &str) -> (DeadReason, String) {
     (content.dead[0].reason, content.dead[0].detail.clone())
 }
 
+fn values(content: &Decoded) -> Vec<f64> {
+    content.readings.iter().map(|r| r.value).collect()
+}
+
 fn end(address: u16, device: u64, announced: u32, whole: bool) -> String {
     format!("{:?}", Signal::BatchEnd(BatchEnd { address, device, announced, whole, tag: 0 }))
 }
@@ -209,8 +213,7 @@ fn bytes_that_are_not_text_are_dead_and_the_rest_of_the_line_is_decoded() {
     assert_eq!(content.dead[0].reason, DeadReason::NotUtf8);
     assert_eq!(content.dead[0].detail, "byte 22 of the line is not UTF-8");
     assert_eq!((content.dead[1].reason, content.dead[1].excerpt.as_slice()), (DeadReason::NotUtf8, &b"\xfe\xff"[..]));
-    assert_eq!(content.readings.len(), 1);
-    assert_eq!(content.readings[0].value, 1.0);
+    assert_eq!(values(&content), [1.0]);
 }
 
 #[test]
@@ -222,8 +225,7 @@ fn merged_lines_lose_only_their_broken_head() {
         "BATCH_COMPLETE 4 77 1",
         "HEARTBEAT 4 77 9GET_DATETIME",
     ]);
-    let values: Vec<f64> = content.readings.iter().map(|r| r.value).collect();
-    assert_eq!(values, [21.53, 48.7, 0.0]);
+    assert_eq!(values(&content), [21.53, 48.7, 0.0]);
     let broken: Vec<_> = content.dead.iter().map(|d| String::from_utf8_lossy(&d.excerpt).into_owned()).collect();
     assert_eq!(broken, ["SENSOR_RECORD 3 1", "SENSOR_RECORD 4 77 1760000000 2150 4875 1", "HEARTBEAT 4 77 9"]);
     assert!(content.dead.iter().all(|d| d.reason == DeadReason::Malformed));
@@ -349,10 +351,7 @@ proptest! {
         let record = Record { time, temp, hum, flags };
         let line = Message::SensorRecord { from: Sender { address, device }, record }.to_string();
         let (content, _) = decode(&[&line]);
-        prop_assert_eq!(content.readings.len(), 3);
-        prop_assert_eq!(content.readings[0].value, f64::from(temp) / 100.0);
-        prop_assert_eq!(content.readings[1].value, f64::from(hum) / 100.0);
-        prop_assert_eq!(content.readings[2].value, f64::from(flags));
+        prop_assert_eq!(values(&content), [f64::from(temp) / 100.0, f64::from(hum) / 100.0, f64::from(flags)]);
         prop_assert_eq!(content.readings[2].when, at(time));
         prop_assert_eq!(content.readings[2].node.to_string(), device.to_string());
     }

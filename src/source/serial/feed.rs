@@ -138,7 +138,7 @@ impl Feed {
                                 desk.batch_end(end, arrival);
                             }
                             Signal::Error(text) => {
-                                tracing::debug!(source = %desk.status.name, text, "the hub complains")
+                                tracing::debug!(source = %desk.status.name, text, "the hub complains");
                             }
                         });
                     }

@@ -57,8 +57,14 @@ pub async fn run(
             Ok(mut stream) => {
                 port.opened();
                 let gone = port.talk(&mut stream).await;
-                open::close(stream, !matches!(gone, Ok(Gone::Stop))).await;
-                gone?
+                if matches!(gone, Ok(Gone::Stop)) {
+                    open::close(stream, false).await;
+                    return Ok(());
+                }
+                tokio::select! {
+                    () = open::close(stream, true) => gone?,
+                    () = stopped(&mut port.stop) => return Ok(()),
+                }
             }
             Err(reason) => Gone::Closed(reason),
         };
@@ -86,6 +92,8 @@ enum Gone {
 struct Port {
     path: PathBuf,
     silence: Duration,
+    // How long a stop waits; shorter in tests.
+    drain: Duration,
     feed: Feed,
     words: UnboundedReceiver<Word>,
     status: Arc<SourceStatus>,
@@ -108,6 +116,7 @@ impl Port {
         Self {
             path: config.port.clone(),
             silence: config.silence,
+            drain: DRAIN,
             feed: Feed::new(config, intake, clock, metrics, Arc::clone(&status), tx),
             words,
             status,
@@ -173,7 +182,7 @@ impl Port {
             let stalled = if writing { *stalled_at.get_or_insert_with(|| after(STALLED)) } else { silent_at };
             tokio::select! {
                 biased;
-                () = stopped(&mut self.stop), if drained_by.is_none() => drained_by = Some(after(DRAIN)),
+                () = stopped(&mut self.stop), if drained_by.is_none() => drained_by = Some(after(self.drain)),
                 () = sleep_until(drained_by.unwrap_or(silent_at)), if drained_by.is_some() => {
                     tracing::warn!(source = %self.status.name, "stopped before every batch was answered; it is sent again");
                     return Ok(Gone::Stop);

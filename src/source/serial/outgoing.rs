@@ -92,6 +92,6 @@ mod tests {
         out.wrote(out.waiting().len());
         (0..100).for_each(|_| out.ask_time());
         out.tell_time();
-        assert_eq!(out.waiting().iter().filter(|b| **b == b'\n').count(), 16);
+        assert_eq!(String::from_utf8_lossy(out.waiting()).lines().count(), 16);
     }
 }

@@ -310,8 +310,8 @@ fn a_port_that_is_unplugged_and_comes_back_under_another_name_is_read_again() {
         second.link(&link);
         second.say("SENSOR_DATA 3 7 HUM 5000\nGET_DATETIME\n");
         let envelope = rig.next().await;
-        assert_eq!(envelope.content.readings.len(), 1);
-        assert_eq!(envelope.content.readings[0].value, 50.0);
+        let values: Vec<f64> = envelope.content.readings.iter().map(|r| r.value).collect();
+        assert_eq!(values, [50.0]);
         assert!(envelope.content.dead.is_empty());
         assert!(second.next_line().await.starts_with("DATETIME "));
         assert_eq!((second.line(), status.connects.get(), status.acked.get()), (None, 2, 0));
@@ -429,6 +429,26 @@ fn a_stop_waits_for_the_answers_on_their_way() {
         answer(envelopes, Outcome::Committed);
         tokio::time::timeout(Duration::from_secs(20), task).await.unwrap().unwrap().unwrap();
         assert_eq!(pty.next_line().await, "BATCH_ACK 3 2 0");
+    });
+}
+
+#[test]
+fn a_stop_gives_up_on_a_store_that_does_not_answer() {
+    on_runtime(async {
+        let rig = Rig::new(20_000);
+        let (mut port, status) = rig.port(&hub(PathBuf::new()));
+        port.drain = Duration::from_millis(50);
+        let (mut near, mut far) = tokio::io::duplex(4_096);
+        let talk = async { port.talk(&mut near).await.unwrap() };
+        let play = async {
+            far.write_all(BATCH.as_bytes()).await.unwrap();
+            let envelopes = rig.until_waiting().await;
+            rig.stop.send(true).unwrap();
+            envelopes
+        };
+        let (gone, envelopes) = tokio::join!(talk, play);
+        assert_eq!((gone, status.acked.get(), status.refused.get()), (Gone::Stop, 0, 0));
+        drop(envelopes);
     });
 }
 
