@@ -12,10 +12,22 @@
 //! - `serve`: HTTP
 //! - `service`: the life of the process
 //! - `cli`: the command line
+//! - [`demo`], [`status`]: commands that run and ask a daemon
 
+#[cfg(feature = "store")]
+pub mod cli;
 pub mod clock;
 pub mod codec;
 pub mod config;
+pub mod demo;
 pub mod metrics;
 pub mod pipeline;
 pub mod reading;
+#[cfg(feature = "store")]
+pub mod serve;
+#[cfg(feature = "store")]
+pub mod service;
+pub mod source;
+pub mod status;
+#[cfg(feature = "store")]
+pub mod store;

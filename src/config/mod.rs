@@ -1,12 +1,47 @@
 //! The configuration: one struct for each TOML table, strict, with defaults that are enough for a small gateway.
+//!
+//! [`Config::load`] reads the file, parses it, lets the environment override its keys, and validates the outcome. Every
+//! mistake is reported with its line or variable, key, value, and what was expected.
+//!
+//! **Paths**: a relative path in the file starts from the file's folder, one in a variable from the working directory.
+//! Those of secrets may also be `credential:NAME`: the systemd credential of that name.
+//!
+//! **Environment**: `GADWALL_STORE__FLUSH_INTERVAL` is `store.flush-interval`, `GADWALL_SERIAL__0__PORT` is the port of
+//! the first `[[serial]]`; the index behind the last makes a new element. Another variable that begins with `GADWALL_` is
+//! an error, so that a typing mistake is noticed; `GADWALL_CONFIG` alone is kept for the path of the file.
 
+mod env;
+mod error;
+mod raw;
+pub mod secret;
 mod source;
+#[cfg(test)]
+mod tests;
+mod validate;
+mod value;
+mod warnings;
 
+pub use error::{ConfigError, ConfigErrors, Place};
 pub use source::{Mqtt, MqttFormat, Serial, SerialFormat, Subscription};
 
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use toml::de::DeTable;
+
+use env::Variables;
+use raw::Document;
+
+/// The documented example: every section and key with its default, the sources commented out. It equals
+/// [`Config::default`].
+pub const EXAMPLE: &str = include_str!("../../deploy/gadwall.toml");
+
+/// Longest configuration file in bytes.
+pub const MAX_FILE: u64 = 1 << 20;
 
 /// The whole configuration. Each stage gets its own section only.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -27,20 +62,86 @@ pub struct Config {
     pub mqtt: Vec<Mqtt>,
 }
 
+impl Config {
+    /// Reads the file and lets `env` override its keys; pass [`std::env::vars_os`]. Blocks on the file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the file or the variables; with [`ConfigErrors::is_not_found`] if there is no file.
+    pub fn load<K, V>(path: impl AsRef<Path>, env: impl IntoIterator<Item = (K, V)>) -> Result<Self, ConfigErrors>
+    where
+        K: Into<OsString>,
+        V: Into<OsString>,
+    {
+        let path = path.as_ref();
+        let mut bytes = Vec::new();
+        File::open(path)
+            .and_then(|file| file.take(MAX_FILE + 1).read_to_end(&mut bytes))
+            .map_err(|error| ConfigErrors::unreadable(path, &error))?;
+        if bytes.len() as u64 > MAX_FILE {
+            let reason = format!("is longer than {MAX_FILE} bytes");
+            return Err(ConfigErrors::new(vec![ConfigError::new(path, Place::File, reason)]));
+        }
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let line = raw::line_after(&error.as_bytes()[..error.utf8_error().valid_up_to()]);
+            ConfigErrors::new(vec![ConfigError::new(path, Place::Line(line), "not UTF-8")])
+        })?;
+        Self::parse_with(&text, path, env)
+    }
+
+    /// Parses the text of a file without any environment. `file` is named in errors, and its folder is where relative
+    /// paths start; it is not opened.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the text.
+    pub fn parse(text: &str, file: impl AsRef<Path>) -> Result<Self, ConfigErrors> {
+        Self::parse_with(text, file, std::iter::empty::<(OsString, OsString)>())
+    }
+
+    /// Parses the text of a file, with variables over it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the text or the variables; of text that is not TOML the first mistake only.
+    pub fn parse_with<K, V>(
+        text: &str,
+        file: impl AsRef<Path>,
+        env: impl IntoIterator<Item = (K, V)>,
+    ) -> Result<Self, ConfigErrors>
+    where
+        K: Into<OsString>,
+        V: Into<OsString>,
+    {
+        let file = file.as_ref();
+        let table =
+            DeTable::parse(text).map_err(|error| ConfigErrors::new(vec![raw::syntax_error(file, text, &error)]))?;
+        let variables = Variables::new(env);
+        let document = Document::new(file, text, &variables);
+        let config = validate::config(document.root(table.get_ref()));
+        let errors = document.finish();
+        match config {
+            Some(config) if errors.is_empty() => Ok(config),
+            _ => Err(ConfigErrors::new(errors)),
+        }
+    }
+}
+
 /// `[store]`: the DuckDB file.
+///
+/// The section also knows `keep-readings` and `max-size`. Nothing is removed in this version, so that `"forever"` and
+/// `"unlimited"` are their only values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Store {
     /// `path`: the database file. Its folder also holds `gadwall.lock`, `http.addr` and DuckDB's temporary files.
     pub path: PathBuf,
-    /// `memory-limit`: DuckDB's buffer pool in bytes; the process needs about 30 MB more. At least 16 MB.
+    /// `memory-limit`: DuckDB's buffer pool in bytes; the process needs about 30 MB more. 16 MB to 4 GB.
     pub memory_limit: u64,
     /// `flush-interval`: oldest age of a reading that waits for its commit, when nobody waits for an answer.
+    /// 100 ms to 1 hour.
     pub flush_interval: Duration,
-    /// `batch-rows`: rows that make a commit at once.
+    /// `batch-rows`: rows that make a commit at once. 1 to 100,000.
     pub batch_rows: usize,
-    /// `max-nodes`: nodes that are accepted; a new one above becomes a dead letter.
+    /// `max-nodes`: nodes that are accepted; what comes from another becomes a dead letter. 1 to 100,000.
     pub max_nodes: usize,
-    /// `max-series`: series that are accepted, of which one source may use 80 %.
+    /// `max-series`: series that are accepted, of which one source may use 80 %. 1 to 1,000,000.
     pub max_series: usize,
 }
 
@@ -60,9 +161,10 @@ impl Default for Store {
 /// `[intake]`: the channel between the sources and the store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Intake {
-    /// `capacity`: rows that may be on their way to the store; at least twice `batch-rows`.
+    /// `capacity`: rows that may be on their way to the store; at least twice `batch-rows`, at most
+    /// 1,000,000.
     pub capacity: usize,
-    /// `max-bytes`: bytes that may be on their way to the store.
+    /// `max-bytes`: bytes that may be on their way to the store. 1 MB to 256 MB.
     pub max_bytes: u64,
 }
 
@@ -98,7 +200,7 @@ pub struct Http {
     pub listen: SocketAddr,
     /// `token-file`: file whose first line is the bearer token that every request must carry.
     pub token_file: Option<PathBuf>,
-    /// `max-connections`: open connections; one above waits in the kernel's backlog.
+    /// `max-connections`: open connections; one above waits in the kernel's backlog. 1 to 1,000.
     pub max_connections: usize,
 }
 

@@ -6,17 +6,18 @@ use std::time::Duration;
 /// `[[serial]]`: one serial port.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Serial {
-    /// `name`: the source's name, unique over all sources.
+    /// `name`: the source's name, unique over all sources: 1 to 128 bytes without control characters and without `/`.
+    /// Required.
     pub name: String,
-    /// `port`: path of the device, best a stable one below `/dev/serial/by-id`.
+    /// `port`: path of the device, best a stable one below `/dev/serial/by-id`. Required; each port once.
     pub port: PathBuf,
-    /// `baud`: bits a second; 8 data bits, no parity, 1 stop bit.
+    /// `baud`: bits a second; 8 data bits, no parity, 1 stop bit. 300 to 4,000,000.
     pub baud: u32,
-    /// `format`
+    /// `format`: how the lines are read. Required.
     pub format: SerialFormat,
-    /// `silence`: silence after which the link counts as dead and is opened again.
+    /// `silence`: silence after which the link counts as dead and is opened again. 1 s to 1 day.
     pub silence: Duration,
-    /// `max-line`: longest line in bytes; what is longer is skipped up to the next line's start.
+    /// `max-line`: longest line in bytes; what is longer is skipped up to the next line's start. 64 to 65,536.
     pub max_line: usize,
     /// `time`: for `json-lines`, the field (a dotted path) that holds the reading's time.
     pub time: String,
@@ -52,29 +53,33 @@ pub enum SerialFormat {
 /// `[[mqtt]]`: one broker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mqtt {
-    /// `name`: the source's name, unique over all sources.
+    /// `name`: the source's name, unique over all sources, as that of [`Serial`]. Required.
     pub name: String,
-    /// `url`: `mqtt://host[:1883]` or `mqtts://host[:8883]`; no user name and no password in it.
+    /// `url`: `mqtt://host[:1883]` or `mqtts://host[:8883]`; no user name, no password and no path in it.
+    /// Required.
     pub url: url::Url,
     /// `client-id`: fixed, so that the broker keeps the session; by default made from `name` and the machine's id.
+    /// 1 to 256 bytes.
     pub client_id: Option<String>,
     /// `username-file`: file whose first line is the user name.
     pub username_file: Option<PathBuf>,
     /// `password-file`: file whose first line is the password.
     pub password_file: Option<PathBuf>,
     /// `ca-file`: PEM file of the authorities that may sign the broker's certificate; by default the system's.
+    /// As the next two only with `mqtts`.
     pub ca_file: Option<PathBuf>,
-    /// `cert-file`: PEM file of the client's certificate chain.
+    /// `cert-file`: PEM file of the client's certificate chain; only together with `key-file`.
     pub cert_file: Option<PathBuf>,
     /// `key-file`: PEM file of the client's private key.
     pub key_file: Option<PathBuf>,
     /// `session-expiry`: how long the broker keeps the session and its messages while the gateway is away.
+    /// 1 minute to 365 days; MQTT counts whole seconds.
     pub session_expiry: Duration,
-    /// `max-message`: longest packet in bytes that the broker may send.
+    /// `max-message`: longest packet in bytes that the broker may send. 1 KiB to 16 MiB.
     pub max_message: u32,
-    /// `window`: QoS 1 messages that may wait for their acknowledgement.
+    /// `window`: QoS 1 messages that may wait for their acknowledgement. At least 1.
     pub window: u16,
-    /// `subscribe`
+    /// `subscribe`: what is asked of the broker; at least one. Where patterns overlap, the first match wins.
     pub subscribe: Vec<Subscription>,
 }
 
@@ -96,18 +101,40 @@ impl Mqtt {
             subscribe: Vec::new(),
         }
     }
+
+    /// Whether the connection is encrypted: `mqtts`.
+    pub fn is_tls(&self) -> bool {
+        self.url.scheme() == "mqtts"
+    }
+
+    /// The broker's host, an IPv6 address without its brackets.
+    pub fn host(&self) -> &str {
+        self.url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']')
+    }
+
+    /// The broker's port: that of the url, or the scheme's.
+    pub fn port(&self) -> u16 {
+        self.url.port().unwrap_or(if self.is_tls() { 8883 } else { 1883 })
+    }
+
+    /// Whether the broker is on this machine, by its name or address.
+    pub fn is_loopback(&self) -> bool {
+        let host = self.host();
+        host.eq_ignore_ascii_case("localhost")
+            || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.to_canonical().is_loopback())
+    }
 }
 
 /// One element of `subscribe`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Subscription {
-    /// `topic`: the pattern, such as `sensors/{node}/{metric}`.
+    /// `topic`: the pattern, such as `sensors/{node}/{metric}`. Required.
     pub topic: crate::codec::topic::Pattern,
-    /// `format`
+    /// `format`: how the messages are read; `json` by default.
     pub format: MqttFormat,
     /// `time`: for `json`, the field (a dotted path) that holds the reading's time; without it the arrival counts.
     pub time: Option<String>,
-    /// `qos`: 0 or 1.
+    /// `qos`: 0, or 1, the default. Publications of QoS 2 arrive as QoS 1.
     pub qos: u8,
 }
 

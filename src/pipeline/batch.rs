@@ -72,3 +72,55 @@ impl Batch {
         self.envelopes.drain(..)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::pipeline::intake::tests::envelope;
+    use crate::pipeline::{Item, channel};
+    use crate::reading::Receipt;
+
+    const AGE: Duration = Duration::from_secs(5);
+
+    fn carried(rows: usize, waiting: bool) -> Carried {
+        let (intake, outlet) = channel(&crate::config::Intake::default(), Arc::new(Metrics::default()));
+        intake.try_send(envelope(rows, waiting, Receipt::none())).unwrap();
+        match outlet.items.try_recv().unwrap() {
+            Item::Envelope(carried) => carried,
+            Item::Notice(notice) => panic!("{notice:?}"),
+        }
+    }
+
+    #[test]
+    fn it_is_due_by_age_by_size_or_because_somebody_waits() {
+        let t = Instant::now();
+        let mut batch = Batch::new(10, AGE);
+        assert!(!batch.is_due(t + AGE) && batch.deadline().is_none());
+        batch.want();
+        assert!(!batch.is_due(t), "an empty batch is never due");
+
+        let mut batch = Batch::new(10, AGE);
+        batch.push(t, carried(3, false));
+        batch.push(t + AGE / 2, carried(3, false));
+        assert_eq!(batch.deadline(), Some(t + AGE), "the oldest counts");
+        assert!(!batch.is_due(t + AGE - Duration::from_nanos(1)));
+        assert!(batch.is_due(t + AGE));
+        batch.push(t, carried(4, false));
+        assert!(batch.is_full() && batch.is_due(t));
+        assert_eq!(batch.rows(), 10);
+
+        assert_eq!(batch.take().count(), 3);
+        assert!(batch.is_empty() && !batch.is_full() && batch.deadline().is_none());
+        batch.push(t, carried(0, true));
+        assert_eq!(batch.rows(), 1, "an empty envelope counts as one");
+        assert!(batch.is_due(t), "its sender waits");
+        batch.take();
+        batch.push(t, carried(1, false));
+        assert!(!batch.is_due(t), "the wish went with the batch");
+        batch.want();
+        assert!(batch.is_due(t));
+    }
+}

@@ -234,15 +234,21 @@ impl Intake {
         };
         for reading in content.readings {
             room(&mut parts);
-            parts.last_mut().map(|p| p.readings.push(reading));
+            if let Some(part) = parts.last_mut() {
+                part.readings.push(reading);
+            }
         }
         for event in content.events {
             room(&mut parts);
-            parts.last_mut().map(|p| p.events.push(event));
+            if let Some(part) = parts.last_mut() {
+                part.events.push(event);
+            }
         }
         for dead in content.dead {
             room(&mut parts);
-            parts.last_mut().map(|p| p.dead.push(dead));
+            if let Some(part) = parts.last_mut() {
+                part.dead.push(dead);
+            }
         }
         let receipts = envelope.receipt.split(parts.len());
         parts
@@ -266,4 +272,117 @@ fn bytes_of(content: &Decoded) -> usize {
         + content.events.iter().map(|e| e.node.len() + e.kind.len() + e.data.len()).sum::<usize>()
         + content.dead.iter().map(|d| d.detail.len() + d.excerpt.len()).sum::<usize>();
     ENVELOPE_BYTES + content.rows() * ROW_BYTES + text
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::reading::{Arrival, Reading, Receipt, Timestamp, When};
+
+    pub fn envelope(rows: usize, waiting: bool, receipt: Receipt) -> Envelope {
+        let reading = |i: usize| Reading {
+            node: "n".into(),
+            metric: "m".into(),
+            unit: None,
+            when: When::Arrival,
+            value: i as f64,
+        };
+        Envelope {
+            source: "s".into(),
+            arrival: Arrival { at: Timestamp(0), boottime: 0, trusted: true },
+            content: Decoded { readings: (0..rows).map(reading).collect(), ..Decoded::default() },
+            delivery: None,
+            waiting,
+            receipt,
+        }
+    }
+
+    fn small() -> (Intake, Outlet, Arc<Metrics>) {
+        let metrics = Arc::new(Metrics::default());
+        let (intake, outlet) = channel(&config::Intake { capacity: 8, max_bytes: 100_000 }, Arc::clone(&metrics));
+        (intake, outlet, metrics)
+    }
+
+    fn next(outlet: &Outlet) -> Carried {
+        match outlet.items.try_recv().unwrap() {
+            Item::Envelope(carried) => carried,
+            Item::Notice(notice) => panic!("{notice:?}"),
+        }
+    }
+
+    #[test]
+    fn permits_bound_the_channel_and_come_back_with_the_answer() {
+        let (intake, outlet, metrics) = small();
+        for _ in 0..4 {
+            intake.try_send(envelope(2, false, Receipt::none())).unwrap();
+        }
+        assert_eq!(metrics.queue.depth.get(), 8);
+        assert!(outlet.nudges.is_empty());
+        let failed = Arc::new(Mutex::new(None));
+        let into = Arc::clone(&failed);
+        let receipt = Receipt::new(move |o| *into.lock().unwrap() = Some(o));
+        assert_eq!(intake.try_send(envelope(1, false, receipt)), Err(Refused::Full));
+        assert_eq!(*failed.lock().unwrap(), Some(Outcome::Failed));
+        assert_eq!(outlet.nudges.len(), 1, "permits that run out ask for a commit");
+        next(&outlet).answer(Outcome::Committed);
+        intake.try_send(envelope(1, false, Receipt::none())).unwrap();
+        assert_eq!(metrics.queue.depth.get(), 7);
+        drop(outlet);
+        assert_eq!(intake.try_send(envelope(1, false, Receipt::none())), Err(Refused::Closed));
+        assert_eq!(metrics.queue.depth.get(), 0);
+        assert_eq!(metrics.queue.bytes.get(), 0);
+    }
+
+    #[test]
+    fn bytes_have_a_bound_of_their_own() {
+        let metrics = Arc::new(Metrics::default());
+        let (intake, outlet) = channel(&config::Intake { capacity: 1_000, max_bytes: 4_096 }, Arc::clone(&metrics));
+        let mut taken = 0;
+        while intake.try_send(envelope(5, false, Receipt::none())).is_ok() {
+            taken += 1;
+        }
+        // 256 for the envelope, 96 and two letters for each row: 746 bytes each.
+        assert_eq!((taken, metrics.queue.bytes.get()), (5, 5 * 746));
+        assert_eq!(outlet.nudges.len(), 1);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_sender_that_waits_goes_on_when_permits_come_back() {
+        let (intake, outlet, _) = small();
+        for _ in 0..4 {
+            intake.send(envelope(2, false, Receipt::none())).await.unwrap();
+        }
+        let waiting = tokio::spawn({
+            let intake = intake.clone();
+            async move { intake.send(envelope(2, false, Receipt::none())).await.is_ok() }
+        });
+        while outlet.nudges.is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert!(!waiting.is_finished());
+        next(&outlet).answer(Outcome::Committed);
+        assert!(waiting.await.unwrap());
+    }
+
+    #[test]
+    fn a_large_envelope_is_split_under_one_receipt() {
+        let (intake, outlet, _) = small();
+        let answers = Arc::new(Mutex::new(Vec::new()));
+        let into = Arc::clone(&answers);
+        let mut large = envelope(5, true, Receipt::new(move |o| into.lock().unwrap().push(o)));
+        large.delivery = Some(Delivery { packet: 3, dup: true, digest: [1; 16], part: 0 });
+        intake.try_send(large).unwrap();
+        let parts: Vec<Carried> = (0..3).map(|_| next(&outlet)).collect();
+        let values: Vec<Vec<f64>> =
+            parts.iter().map(|p| p.content.readings.iter().map(|r| r.value).collect()).collect();
+        assert_eq!(values, [vec![0.0, 1.0], vec![2.0, 3.0], vec![4.0]]);
+        assert_eq!(parts.iter().map(|p| p.delivery.unwrap().part).collect::<Vec<_>>(), [0, 1, 2]);
+        for (i, part) in parts.into_iter().enumerate() {
+            assert_eq!(answers.lock().unwrap().len(), 0, "before part {i} is answered");
+            part.answer(Outcome::Committed);
+        }
+        assert_eq!(*answers.lock().unwrap(), [Outcome::Committed]);
+    }
 }

@@ -4,4 +4,4 @@ mod batch;
 mod intake;
 
 pub use batch::Batch;
-pub use intake::{Carried, Closed, Intake, Notice, Outlet, Refused, channel};
+pub use intake::{Carried, Closed, Intake, Item, Notice, Outlet, Refused, channel};

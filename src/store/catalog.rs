@@ -126,4 +126,19 @@ impl Catalog {
     pub fn series_count(&self) -> usize {
         self.series.len()
     }
+
+    /// The id for the next new node.
+    pub fn next_node_id(&self) -> i32 {
+        self.nodes.keys().max().map_or(1, |id| id + 1)
+    }
+
+    /// The id for the next new series.
+    pub fn next_series_id(&self) -> i32 {
+        self.series.keys().max().map_or(1, |id| id + 1)
+    }
+
+    /// Number of series that came through this source.
+    pub fn series_of_source(&self, source: &str) -> usize {
+        self.nodes.values().filter(|n| &*n.source == source).map(|n| n.series.len()).sum()
+    }
 }

@@ -1,8 +1,5 @@
 //! The tables, and the numbered migrations that make them.
 
-/// Version of the schema that this program writes.
-pub const VERSION: i64 = MIGRATIONS.len() as i64;
-
 /// Each element brings the schema from the version of its index to the next. All tables are in the attached database
 /// `g`; times are UTC. There is no key and no index on `readings`: it would make the file five times larger.
 pub const MIGRATIONS: &[&str] = &["
@@ -13,5 +10,5 @@ CREATE TABLE g.readings(series INTEGER, ts TIMESTAMP, value DOUBLE, lag INTEGER)
 CREATE TABLE g.events(node INTEGER, ts TIMESTAMP, kind VARCHAR, data VARCHAR);
 CREATE TABLE g.unsynced(series INTEGER, boot VARCHAR, boottime BIGINT, node_ts BIGINT, value DOUBLE);
 CREATE TABLE g.dead_letters(ts TIMESTAMP, source VARCHAR, reason VARCHAR, excerpt BLOB);
-CREATE TABLE g.commits(batch BIGINT, at TIMESTAMP, unconfirmed BLOB);
+CREATE TABLE g.commits(batch BIGINT, \"at\" TIMESTAMP, unconfirmed BLOB);
 "];

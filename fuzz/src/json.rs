@@ -1,0 +1,88 @@
+//! Properties of the JSON codecs.
+
+use std::collections::BTreeMap;
+
+use gadwall::codec::json::{MAX_VALUES, Options, decode};
+use gadwall::codec::json_lines::JsonLines;
+use gadwall::reading::{DeadReason, Decoded, MAX_EXCERPT, MAX_NAME};
+use serde_json::Value;
+
+/// One message: the limits hold, and an object's readings are the leaves of its tree.
+pub fn json(input: &[u8]) {
+    let plain = decode(input, &Options { node: "n", metric: None, time: None });
+    let named = decode(input, &Options { node: "n", metric: Some("m"), time: Some("time") });
+    for decoded in [&plain, &named] {
+        within_limits(decoded);
+        assert!(decoded.readings.iter().all(|r| &*r.node == "n"));
+        assert!(!decoded.readings.is_empty() || !decoded.dead.is_empty());
+    }
+    let Ok(tree) = serde_json::from_slice::<Value>(input) else { return };
+    let refused = |reason| plain.dead.iter().any(|d| d.reason == reason);
+    assert!(!refused(DeadReason::Malformed) && !refused(DeadReason::NotUtf8), "{:?}", plain.dead);
+    // With an outermost array names recur, and with dots in keys different leaves have the same path.
+    if !tree.is_object() || has_dots(&tree) || refused(DeadReason::TooManyValues) {
+        return;
+    }
+    let found: BTreeMap<&str, f64> = plain.readings.iter().map(|r| (&*r.metric, r.value)).collect();
+    assert_eq!(found.len(), plain.readings.len(), "a path is there twice");
+    each_leaf(&tree, None, &mut |path, value| {
+        if value.is_finite() && is_name(path) {
+            assert_eq!(found.get(path), Some(&value), "{path}");
+        }
+    });
+}
+
+/// One line: the limits hold, only blank lines give nothing, and without a field for the node a line is decoded as a
+/// message is.
+pub fn json_lines(input: &[u8]) {
+    let decoded = JsonLines::new("s", "time", "node").line(input);
+    within_limits(&decoded);
+    assert_eq!(decoded.is_empty(), input.trim_ascii().is_empty());
+    let node = decoded.readings.first().map(|r| &r.node);
+    assert!(decoded.readings.iter().all(|r| Some(&r.node) == node));
+    if input.trim_ascii().first() == Some(&b'{') {
+        let line = JsonLines::new("s", "time", "").line(input);
+        assert_eq!(line, decode(input.trim_ascii(), &Options { node: "s", metric: None, time: Some("time") }));
+    }
+}
+
+fn within_limits(decoded: &Decoded) {
+    assert!(decoded.readings.len() <= MAX_VALUES && decoded.dead.len() <= MAX_VALUES + 1 && decoded.events.len() <= 1);
+    for reading in &decoded.readings {
+        assert!(reading.value.is_finite() && reading.unit.is_none());
+        assert!(is_name(&reading.node) && is_name(&reading.metric), "{reading:?}");
+    }
+    for event in &decoded.events {
+        assert!(is_name(&event.node) && &*event.kind == "clock" && event.data.len() <= MAX_EXCERPT, "{event:?}");
+    }
+    for letter in &decoded.dead {
+        assert!(letter.excerpt.len() <= MAX_EXCERPT && letter.detail.len() <= MAX_EXCERPT, "{letter:?}");
+        assert!(!letter.detail.is_empty() && !letter.detail.chars().any(char::is_control), "{letter:?}");
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    (1..=MAX_NAME).contains(&name.len()) && !name.chars().any(char::is_control)
+}
+
+fn has_dots(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => fields.iter().any(|(key, value)| key.contains('.') || has_dots(value)),
+        Value::Array(elements) => elements.iter().any(has_dots),
+        _ => false,
+    }
+}
+
+/// Calls `each` with the path and value of every numeric or boolean leaf; a number that does not fit is infinite.
+fn each_leaf(value: &Value, path: Option<&str>, each: &mut impl FnMut(&str, f64)) {
+    let below = |key: &str| path.map_or_else(|| key.to_owned(), |path| format!("{path}.{key}"));
+    match value {
+        Value::Object(fields) => fields.iter().for_each(|(key, value)| each_leaf(value, Some(&below(key)), each)),
+        Value::Array(elements) => {
+            elements.iter().enumerate().for_each(|(i, value)| each_leaf(value, Some(&below(&i.to_string())), each));
+        }
+        Value::Bool(value) => each(path.unwrap_or_default(), f64::from(u8::from(*value))),
+        Value::Number(number) => each(path.unwrap_or_default(), number.to_string().parse().expect("a JSON number")),
+        Value::Null | Value::String(_) => {}
+    }
+}

@@ -1,0 +1,72 @@
+//! What must hold for every input of the codecs. Each target of `fuzz_targets/` calls one function; the tests here call
+//! them with the committed corpus. A property that does not hold panics.
+
+mod json;
+mod topic;
+
+use gadwall::codec::time::{from_integer, parse_number, parse_query, parse_text};
+use gadwall::reading::Timestamp;
+
+pub use json::{json, json_lines};
+pub use topic::topic;
+
+/// Times: what is parsed lies in the years 0000 to 9999, and printed and parsed again it is the same; the ways to parse
+/// agree.
+pub fn time(input: &[u8]) {
+    let Ok(text) = std::str::from_utf8(input) else { return };
+    let now = Timestamp(1_760_000_000_123_456);
+    let parsed = parse_text(text);
+    for t in [parsed, parse_query(text, now).ok()].into_iter().flatten() {
+        let printed = t.to_string();
+        assert!(printed.len() >= 20 && printed.ends_with('Z') && !printed.starts_with(['+', '-']), "{printed}");
+        assert_eq!(parse_text(&printed), Some(t), "{printed}");
+        assert_eq!(parse_query(&printed, now), Ok(t), "{printed}");
+    }
+    if parsed.is_some() {
+        assert_eq!(parse_query(text, now).ok(), parsed);
+    }
+    if let Some(t) = parse_number(text) {
+        assert_eq!(parsed, Some(t));
+    }
+    if let Ok(n) = text.parse::<i64>() {
+        assert_eq!(parse_number(text), from_integer(n));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    /// Calls `property` with every file of the target's corpus.
+    fn replay(target: &str, property: fn(&[u8])) {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+        let mut files = 0;
+        for entry in std::fs::read_dir(&folder).expect("the corpus is there") {
+            let path = entry.expect("the corpus can be listed").path();
+            println!("{}", path.display());
+            property(&std::fs::read(&path).expect("the file can be read"));
+            files += 1;
+        }
+        assert!(files > 0, "{} is empty", folder.display());
+    }
+
+    #[test]
+    fn topic() {
+        replay("topic", super::topic);
+    }
+
+    #[test]
+    fn json() {
+        replay("json", super::json);
+    }
+
+    #[test]
+    fn json_lines() {
+        replay("json_lines", super::json_lines);
+    }
+
+    #[test]
+    fn time() {
+        replay("time", super::time);
+    }
+}

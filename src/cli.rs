@@ -1,0 +1,169 @@
+//! The command line. The only module that prints.
+#![expect(clippy::print_stderr, reason = "errors of the command line go to the person who typed it")]
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{self, Config, ConfigErrors};
+use crate::service::{self, journal};
+use crate::source::ports;
+use crate::{demo, status};
+
+/// Exit status for a bad configuration (`EX_CONFIG` of sysexits.h): a restart cannot help.
+const EX_CONFIG: u8 = 78;
+/// Where the packaged configuration is.
+const DEFAULT_CONFIG: &str = "/etc/gadwall/gadwall.toml";
+
+/// Stores the readings of sensor nodes in one DuckDB file and answers questions about them.
+#[derive(Debug, Parser)]
+#[command(name = "gadwall", version, about, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon.
+    Run {
+        /// The configuration file.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
+    /// Check a configuration file: say what is wrong with file, line and key, and exit with 78 if something is.
+    Check(CheckArgs),
+    /// Print the example configuration: every key with its default.
+    PrintConfig,
+    /// Show the daemon at work with a simulated hub and, where mosquitto is installed, simulated MQTT publishers.
+    Demo {
+        /// End by itself after so many seconds; otherwise Ctrl-C ends it.
+        #[arg(long, value_name = "N")]
+        seconds: Option<u64>,
+        /// Keep the database, the configuration and the log in this folder.
+        #[arg(long, value_name = "DIR")]
+        keep: Option<PathBuf>,
+    },
+    /// Show how a running daemon is.
+    Status {
+        /// Where it answers.
+        #[arg(long, value_name = "URL", default_value = status::DEFAULT_URL)]
+        url: String,
+        /// File whose first line is the token, where the daemon wants one.
+        #[arg(long, value_name = "FILE")]
+        token_file: Option<PathBuf>,
+    },
+    /// List the serial ports with their stable names.
+    Ports,
+}
+
+#[derive(Debug, Args)]
+struct CheckArgs {
+    /// The configuration file.
+    #[arg(value_name = "FILE", required_unless_present = "config")]
+    file: Option<PathBuf>,
+    /// The configuration file.
+    #[arg(long, value_name = "FILE", conflicts_with = "file")]
+    config: Option<PathBuf>,
+}
+
+/// Runs the command line of this process and returns its exit status. Errors are printed to stderr.
+pub fn run() -> u8 {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Run { config } => return daemon(&config),
+        Command::Check(args) => return check(&args.file.or(args.config).unwrap_or_default()),
+        Command::PrintConfig => print(config::EXAMPLE),
+        Command::Demo { seconds, keep } => demo::run(&demo::Options { seconds, keep }, &mut io::stdout()),
+        Command::Status { url, token_file } => show_status(&url, token_file.as_deref()),
+        Command::Ports => show_ports(),
+    };
+    match result {
+        Ok(()) => 0,
+        Err(error) => fail(1, &format!("{error:#}")),
+    }
+}
+
+fn daemon(file: &Path) -> u8 {
+    let config = match Config::load(file, std::env::vars_os()) {
+        Ok(config) => config,
+        Err(errors) => return fail_config(&errors),
+    };
+    let level = journal::start(config.log.level);
+    for warning in config.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let path = file.to_owned();
+    let reread: service::Reread = Box::new(move || Config::load(&path, std::env::vars_os()).map_err(|e| e.to_string()));
+    match service::run(config, &level, &reread) {
+        Ok(()) => 0,
+        Err(error) => {
+            tracing::error!("{error}");
+            error.exit_status()
+        }
+    }
+}
+
+fn check(file: &Path) -> u8 {
+    match Config::load(file, std::env::vars_os()) {
+        Ok(config) => {
+            for warning in config.warnings() {
+                eprintln!("warning: {warning}");
+            }
+            let text =
+                format!("{}: ok, {} serial and {} mqtt\n", file.display(), config.serial.len(), config.mqtt.len());
+            print(&text).map_or_else(|e| fail(1, &e.to_string()), |()| 0)
+        }
+        Err(errors) => fail_config(&errors),
+    }
+}
+
+fn show_status(url: &str, token_file: Option<&Path>) -> anyhow::Result<()> {
+    let token = token_file.map(config::secret::read).transpose()?;
+    status::print(url, token.as_deref(), &mut io::stdout().lock())
+}
+
+fn show_ports() -> anyhow::Result<()> {
+    print(&ports::table(&ports::list()?))
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    match io::stdout().lock().write_all(text.as_bytes()) {
+        // `gadwall print-config | head` is no failure.
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+fn fail_config(errors: &ConfigErrors) -> u8 {
+    for error in errors {
+        eprintln!("gadwall: {error}");
+    }
+    EX_CONFIG
+}
+
+fn fail(status: u8, text: &str) -> u8 {
+    eprintln!("gadwall: {text}");
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+        assert!(matches!(
+            Cli::try_parse_from(["gadwall", "run"]).unwrap().command,
+            Command::Run { config } if config == Path::new(DEFAULT_CONFIG)
+        ));
+        for args in [["gadwall", "check", "x.toml"].as_slice(), &["gadwall", "check", "--config", "x.toml"]] {
+            let Command::Check(args) = Cli::try_parse_from(args).unwrap().command else { panic!("not check") };
+            assert_eq!(args.file.or(args.config), Some("x.toml".into()));
+        }
+        assert!(Cli::try_parse_from(["gadwall", "check"]).is_err());
+    }
+}

@@ -1,0 +1,59 @@
+//! One JSON object a line, as a microcontroller prints them.
+
+use std::sync::Arc;
+
+use super::leaves::{self, Plan};
+use crate::reading::{DeadLetter, DeadReason, Decoded};
+
+/// Decodes the lines of one source.
+#[derive(Clone, Debug)]
+pub struct JsonLines {
+    source: Arc<str>,
+    time: String,
+    node: String,
+}
+
+impl JsonLines {
+    /// For the source of this name. `time` and `node` are the paths (`a.b`) of the fields that hold the time and name the
+    /// node; an empty one means that there is no such field.
+    pub fn new(source: &str, time: &str, node: &str) -> Self {
+        Self { source: Arc::from(source), time: time.to_owned(), node: node.to_owned() }
+    }
+
+    /// Decodes one line, with or without its end; a blank line gives nothing at all.
+    ///
+    /// Leaves and time are those of [`super::json::decode`]. The node is named by its field, as text or as a number in its
+    /// decimal digits; where the line does not have it, or has null there, the source's name is the node's. A
+    /// boolean, array or object there makes the whole line a dead letter: its readings would go to the wrong node.
+    pub fn line(&self, line: &[u8]) -> Decoded {
+        let line = line.trim_ascii();
+        match line.first() {
+            None => return Decoded::default(),
+            Some(b'{') => {}
+            Some(first) => {
+                let (reason, detail) = match std::str::from_utf8(line) {
+                    Ok(_) => {
+                        let found = first.escape_ascii();
+                        (
+                            DeadReason::Malformed,
+                            format!("expected a JSON object, found a line that begins with `{found}`"),
+                        )
+                    }
+                    Err(e) => (DeadReason::NotUtf8, format!("invalid UTF-8 at byte {}", e.valid_up_to())),
+                };
+                return Decoded { dead: vec![DeadLetter::new(reason, detail, line)], ..Decoded::default() };
+            }
+        }
+        let field = |path| Some(path).filter(|path: &&str| !path.is_empty());
+        let plan = Plan {
+            node: Arc::clone(&self.source),
+            metric: None,
+            time: field(&self.time),
+            node_field: field(&self.node),
+        };
+        leaves::decode(line, plan)
+    }
+}
+
+#[cfg(test)]
+mod tests;

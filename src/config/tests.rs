@@ -1,0 +1,266 @@
+//! The texts of the messages, the bounds, the variables, and the shipped example.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::*;
+use crate::codec::topic::Pattern;
+
+mod arbitrary;
+mod messages;
+mod variables;
+
+/// The messages about `text`, one a line.
+fn errors(text: &str) -> String {
+    Config::parse(text, "gadwall.toml").unwrap_err().to_string()
+}
+
+fn parsed(text: &str) -> Config {
+    Config::parse(text, "gadwall.toml").unwrap_or_else(|e| panic!("{e}"))
+}
+
+const SERIAL: &str = "[[serial]]\nname = \"hub\"\nport = \"/dev/hub\"\nformat = \"hub-lines\"\n";
+const MQTT: &str = "[[mqtt]]\nname = \"home\"\nurl = \"mqtt://localhost\"\nsubscribe = [{ topic = \"s/{node}\" }]\n";
+
+/// The example with the "#" removed where no space follows it, which is how it marks examples among its prose.
+fn uncommented_example() -> String {
+    let line = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if !rest.is_empty() && !rest.starts_with(' ') => format!("{rest}\n"),
+        _ => format!("{line}\n"),
+    };
+    EXAMPLE.lines().map(line).collect()
+}
+
+#[test]
+fn the_example_equals_the_defaults() {
+    assert_eq!(parsed(EXAMPLE), Config::default());
+    assert_eq!(parsed(""), Config::default());
+}
+
+#[test]
+fn the_example_shows_every_default() {
+    let shown = EXAMPLE.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    assert_eq!(
+        shown.collect::<Vec<_>>(),
+        [
+            "[store]",
+            "path = \"/var/lib/gadwall/gadwall.duckdb\"",
+            "memory-limit = \"24MB\"",
+            "flush-interval = \"5s\"",
+            "batch-rows = 5000",
+            "keep-readings = \"forever\"",
+            "max-size = \"unlimited\"",
+            "max-nodes = 2000",
+            "max-series = 10000",
+            "[intake]",
+            "capacity = 20000",
+            "max-bytes = \"8MB\"",
+            "[clock]",
+            "trust = \"auto\"",
+            "[http]",
+            "listen = \"127.0.0.1:8080\"",
+            "max-connections = 32",
+            "[log]",
+            "level = \"info\"",
+        ]
+    );
+}
+
+#[test]
+fn the_uncommented_example_holds_every_key() {
+    let example = uncommented_example();
+    let config = parsed(&example);
+    let file = |name: &str| Some(PathBuf::from(format!("/etc/gadwall/{name}")));
+    let mut expected = Config::default();
+    expected.http.token_file = file("http.token");
+    let hub =
+        Serial { name: "hub".into(), port: "/dev/serial/by-id/usb-Raspberry_Pi_Pico-if00".into(), ..Serial::default() };
+    let meter = Serial {
+        name: "meter".into(),
+        port: "/dev/serial/by-id/usb-FTDI_FT232R-if00-port0".into(),
+        format: SerialFormat::JsonLines,
+        ..Serial::default()
+    };
+    expected.serial = vec![hub, meter];
+    let subscription = |topic: &str, time: Option<&str>| Subscription {
+        topic: Pattern::parse(topic).unwrap(),
+        format: MqttFormat::Json,
+        time: time.map(Into::into),
+        qos: 1,
+    };
+    expected.mqtt = vec![Mqtt {
+        client_id: Some("gadwall-home".into()),
+        username_file: file("home.username"),
+        password_file: file("home.password"),
+        ca_file: file("ca.pem"),
+        cert_file: file("client.pem"),
+        key_file: file("client.key"),
+        subscribe: vec![
+            subscription("zigbee2mqtt/{node}", None),
+            subscription("sensors/{node}/{metric}", Some("time")),
+        ],
+        ..Mqtt::new("home".into(), "mqtts://broker.example".parse().unwrap())
+    }];
+    assert_eq!(config, expected);
+    assert_eq!(config.warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn the_example_holds_every_key_that_a_message_lists() {
+    let example = uncommented_example();
+    for section in ["[store]", "[intake]", "[clock]", "[http]", "[log]", "[[serial]]", "[[mqtt]]", "[[mqtt.subscribe]]"]
+    {
+        let parent = if section == "[[mqtt.subscribe]]" { "[[mqtt]]\n" } else { "" };
+        let errors = errors(&format!("{parent}{section}\nx = 1\n"));
+        let keys = errors.lines().find_map(|line| line.split_once(".x: unknown key, expected one of: ")).unwrap().1;
+        // The lines of all sections of this name.
+        let mut here = false;
+        let lines: Vec<&str> = example
+            .lines()
+            .filter(|line| {
+                here = if line.starts_with('[') { *line == section } else { here };
+                here
+            })
+            .collect();
+        for key in keys.split(", ").filter(|key| *key != "subscribe") {
+            assert!(lines.iter().any(|line| line.starts_with(&format!("{key} = "))), "{section} lacks {key}");
+        }
+    }
+}
+
+#[test]
+fn ten_lines_are_enough() {
+    let config = parsed(&format!("{SERIAL}{MQTT}"));
+    let hub = Serial { name: "hub".into(), port: "/dev/hub".into(), ..Serial::default() };
+    assert_eq!(config.serial, [hub]);
+    assert_eq!(config.mqtt[0].subscribe[0].qos, 1);
+    assert_eq!(config.mqtt[0].subscribe[0].format, MqttFormat::Json);
+    assert_eq!(config.mqtt[0].subscribe[0].time, None);
+    assert_eq!(Config { serial: vec![], mqtt: vec![], ..config }, Config::default());
+}
+
+#[test]
+fn values_are_read_with_their_units() {
+    let config = parsed(
+        "store = { memory-limit = \"64MiB\", flush-interval = \"1m 30s\", batch-rows = 1_000 }\n\
+         [clock]\ntrust = \"synchronised\"\n[log]\nlevel = \"trace\"\n[http]\nlisten = \"[::1]:0\"",
+    );
+    assert_eq!(config.store.memory_limit, 67_108_864);
+    assert_eq!(config.store.flush_interval, Duration::from_secs(90));
+    assert_eq!(config.store.batch_rows, 1_000);
+    assert_eq!(config.clock.trust, Trust::Synchronised);
+    assert_eq!(config.log.level, tracing::level_filters::LevelFilter::TRACE);
+    assert_eq!(config.http.listen, "[::1]:0".parse().unwrap());
+}
+
+#[test]
+fn relative_paths_start_from_the_folder_of_the_file() {
+    let text = "[store]\npath = \"data/g.duckdb\"\n[http]\ntoken-file = \"/run/token\"\n";
+    let config = Config::parse(text, "/etc/gadwall/gadwall.toml").unwrap();
+    assert_eq!(config.store.path, PathBuf::from("/etc/gadwall/data/g.duckdb"));
+    assert_eq!(config.http.token_file, Some("/run/token".into()));
+    assert_eq!(parsed(text).store.path, PathBuf::from("data/g.duckdb"));
+}
+
+#[test]
+fn a_broker_has_the_port_of_its_scheme() {
+    for (url, host, port, tls, loopback) in [
+        ("mqtt://localhost", "localhost", 1883, false, true),
+        ("mqtts://broker.example", "broker.example", 8883, true, false),
+        ("mqtts://broker.example:1884/", "broker.example", 1884, true, false),
+        ("mqtt://[::1]", "::1", 1883, false, true),
+        ("mqtt://127.0.0.9:99", "127.0.0.9", 99, false, true),
+        ("mqtt://192.168.0.2", "192.168.0.2", 1883, false, false),
+    ] {
+        let config = parsed(&MQTT.replace("mqtt://localhost", url));
+        let mqtt = &config.mqtt[0];
+        assert_eq!((mqtt.host(), mqtt.port(), mqtt.is_tls(), mqtt.is_loopback()), (host, port, tls, loopback), "{url}");
+    }
+}
+
+#[test]
+fn bounds_are_inclusive() {
+    for (section, key, fitting, beyond) in [
+        ("[store]", "memory-limit", ["\"16MB\"", "\"4GB\""], ["\"15999999B\"", "\"4000000001B\""]),
+        ("[store]", "flush-interval", ["\"100ms\"", "\"1h\""], ["\"99ms\"", "\"1h 1ms\""]),
+        ("[store]", "max-nodes", ["1", "100000"], ["0", "100001"]),
+        ("[store]", "max-series", ["1", "1000000"], ["0", "1000001"]),
+        ("[intake]", "capacity", ["10000", "1000000"], ["9999", "1000001"]),
+        ("[intake]", "max-bytes", ["\"1MB\"", "\"256MB\""], ["\"999999B\"", "\"256000001B\""]),
+        ("[http]", "max-connections", ["1", "1000"], ["0", "1001"]),
+        (SERIAL, "baud", ["300", "4_000_000"], ["299", "4000001"]),
+        (SERIAL, "silence", ["\"1s\"", "\"1d\""], ["\"999ms\"", "\"1d 1ms\""]),
+        (SERIAL, "max-line", ["64", "65536"], ["63", "65537"]),
+        (MQTT, "window", ["1", "65535"], ["0", "65536"]),
+        (MQTT, "max-message", ["\"1KiB\"", "\"16MiB\""], ["\"1023B\"", "\"16777217B\""]),
+        (MQTT, "session-expiry", ["\"1m\"", "\"365d\""], ["\"59s\"", "\"366d\""]),
+    ] {
+        for value in fitting {
+            parsed(&format!("{section}\n{key} = {value}\n"));
+        }
+        for value in beyond {
+            let errors = errors(&format!("{section}\n{key} = {value}\n"));
+            assert!(errors.contains(&format!("{key} = {value}: expected ")), "{errors}");
+            assert_eq!(errors.lines().count(), 1, "{errors}");
+        }
+    }
+    parsed("[store]\nbatch-rows = 100000\n[intake]\ncapacity = 200000\n");
+    parsed("[store]\nbatch-rows = 1\n[intake]\ncapacity = 2\n");
+    parsed("[store]\nbatch-rows = 10000\n");
+}
+
+#[test]
+fn warnings_name_what_is_likely_not_meant() {
+    assert_eq!(
+        Config::default().warnings(),
+        ["no source is configured, so nothing will be received: add a [[serial]] or an [[mqtt]] section"]
+    );
+    assert_eq!(parsed(&format!("{SERIAL}{MQTT}")).warnings(), Vec::<String>::new());
+    let text = format!(
+        "[http]\nlisten = \"0.0.0.0:80\"\ntoken-file = \"t\"\n{}{}username-file = \"u\"\npassword-file = \"p\"\n",
+        SERIAL.replace("/dev/hub", "/dev/ttyUSB0"),
+        MQTT.replace("localhost", "broker.example")
+            .replace("[{", "[{ topic = \"s/1\" }, { topic = \"+/{node}\" }, {")
+            .replace("s/{node}", "s/{metric}"),
+    );
+    assert_eq!(
+        parsed(&text).warnings(),
+        [
+            "http.listen = \"0.0.0.0:80\": the token and all answers cross the network unencrypted; a proxy with TLS in \
+             front of a loopback address is safer",
+            "serial[0].port = \"/dev/ttyUSB0\": this number may go to another device after a restart or when it is plugged \
+             in again; take the device's name below /dev/serial/by-id",
+            "mqtt[0].url = \"mqtt://broker.example\": the password crosses the network unencrypted; use mqtts:// if the \
+             broker can",
+            "mqtt[0].subscribe[2].topic = \"s/{metric}\": subscribe[1] comes first and takes all its messages; put the \
+             narrower topic first",
+        ]
+    );
+    let password = format!("{MQTT}username-file = \"u\"\npassword-file = \"p\"\n");
+    assert_eq!(parsed(&password).warnings(), Vec::<String>::new());
+    let tls = password.replace("mqtt://localhost", "mqtts://broker.example");
+    assert_eq!(parsed(&tls).warnings(), Vec::<String>::new());
+}
+
+#[test]
+fn a_file_is_loaded_and_a_bad_one_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gadwall.toml");
+    let load = |bytes: &[u8]| {
+        std::fs::write(&path, bytes).unwrap();
+        Config::load(&path, std::env::vars_os().filter(|_| false)).map_err(|e| {
+            assert!(!e.is_not_found());
+            e.to_string().replace(folder.path().to_str().unwrap(), "FOLDER")
+        })
+    };
+    assert_eq!(load(b"[store]\npath = \"x\"\n").unwrap().store.path, folder.path().join("x"));
+    assert_eq!(load(b"x = 1\n[\xff]\n"), Err("FOLDER/gadwall.toml:2: not UTF-8".into()));
+    let long = [b'#'; MAX_FILE as usize + 1];
+    assert_eq!(load(&long[1..]), Ok(Config::default()));
+    assert_eq!(load(&long), Err("FOLDER/gadwall.toml: is longer than 1048576 bytes".into()));
+
+    let none = Config::load("/nonexistent/gadwall.toml", Vec::<(String, String)>::new()).unwrap_err();
+    assert!(none.is_not_found());
+    let expected = "/nonexistent/gadwall.toml: cannot be read: No such file or directory (os error 2)";
+    assert_eq!(none.to_string(), expected);
+}

@@ -1,0 +1,292 @@
+//! From sections to the structs: every key with its kind, its bounds and its default, and what keys ask of each other.
+//!
+//! All keys of a section are read before the first missing value ends it, so that every mistake is reported.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tracing::level_filters::LevelFilter;
+use url::Url;
+
+use super::raw::{Entry, Section};
+use super::{
+    Clock, Config, Http, Intake, Log, Mqtt, MqttFormat, Serial, SerialFormat, Store, Subscription, Trust, value,
+};
+use crate::codec::topic::Pattern;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+const TRUST: &[(&str, Trust)] =
+    &[("auto", Trust::Auto), ("always", Trust::Always), ("synchronised", Trust::Synchronised)];
+
+const LEVELS: &[(&str, LevelFilter)] = &[
+    ("error", LevelFilter::ERROR),
+    ("warn", LevelFilter::WARN),
+    ("info", LevelFilter::INFO),
+    ("debug", LevelFilter::DEBUG),
+    ("trace", LevelFilter::TRACE),
+];
+
+const SERIAL_FORMATS: &[(&str, SerialFormat)] =
+    &[("hub-lines", SerialFormat::HubLines), ("json-lines", SerialFormat::JsonLines)];
+
+const MQTT_FORMATS: &[(&str, MqttFormat)] = &[("json", MqttFormat::Json)];
+
+/// Everything; `None` if something is wrong, which is then reported.
+pub(super) fn config(mut root: Section<'_>) -> Option<Config> {
+    let mut store_section = root.table("store");
+    let mut intake_section = root.table("intake");
+    let store = store(&mut store_section);
+    let intake = intake(&mut intake_section);
+    if let (Some(store), Some(intake)) = (&store, &intake)
+        && intake.capacity < 2 * store.batch_rows
+    {
+        let (rows, capacity) = (store.batch_rows, intake.capacity);
+        if intake_section.is_set("capacity") {
+            intake_section.blame("capacity", format!("expected at least twice store.batch-rows, which is {rows}"));
+        } else {
+            let reason = format!("expected at most half of intake.capacity, which is {capacity}");
+            store_section.blame("batch-rows", reason);
+        }
+    }
+    store_section.finish();
+    intake_section.finish();
+    let clock = clock(root.table("clock"));
+    let http = http(root.table("http"));
+    let log = log(root.table("log"));
+    let (serial_sections, mqtt_sections) = (root.tables("serial"), root.tables("mqtt"));
+    root.finish();
+    let mut taken = Taken::default();
+    let serial = all(serial_sections, |section| serial(section, &mut taken));
+    let mqtt = all(mqtt_sections, |section| mqtt(section, &mut taken));
+    Some(Config { store: store?, intake: intake?, clock: clock?, http: http?, log: log?, serial: serial?, mqtt: mqtt? })
+}
+
+/// Reads every section, also behind one that is wrong.
+fn all<'d, T>(sections: Option<Vec<Section<'d>>>, read: impl FnMut(Section<'d>) -> Option<T>) -> Option<Vec<T>> {
+    let read: Vec<Option<T>> = sections?.into_iter().map(read).collect();
+    read.into_iter().collect()
+}
+
+fn store(section: &mut Section<'_>) -> Option<Store> {
+    let default = Store::default();
+    let path = section.or("path", default.path, value::path);
+    let memory_limit = default.memory_limit;
+    let memory_limit = section.or("memory-limit", memory_limit, value::size(16_000_000..=4_000_000_000, memory_limit));
+    let flush_interval = default.flush_interval;
+    let flush_interval = section.or(
+        "flush-interval",
+        flush_interval,
+        value::duration(Duration::from_millis(100)..=HOUR, flush_interval),
+    );
+    let batch_rows = section.or("batch-rows", default.batch_rows, value::whole(1..=100_000));
+    let why = "retention is not part of this version";
+    let keep_readings = section.or("keep-readings", (), value::only("forever", why));
+    let max_size = section.or("max-size", (), value::only("unlimited", why));
+    let max_nodes = section.or("max-nodes", default.max_nodes, value::whole(1..=100_000));
+    let max_series = section.or("max-series", default.max_series, value::whole(1..=1_000_000));
+    keep_readings.and(max_size)?;
+    Some(Store {
+        path: path?,
+        memory_limit: memory_limit?,
+        flush_interval: flush_interval?,
+        batch_rows: batch_rows?,
+        max_nodes: max_nodes?,
+        max_series: max_series?,
+    })
+}
+
+fn intake(section: &mut Section<'_>) -> Option<Intake> {
+    let default = Intake::default();
+    let capacity = section.or("capacity", default.capacity, value::whole(2..=1_000_000));
+    let max_bytes = default.max_bytes;
+    let max_bytes = section.or("max-bytes", max_bytes, value::size(1_000_000..=256_000_000, max_bytes));
+    Some(Intake { capacity: capacity?, max_bytes: max_bytes? })
+}
+
+fn clock(mut section: Section<'_>) -> Option<Clock> {
+    let trust = section.or("trust", Trust::default(), value::choice(TRUST));
+    section.finish();
+    Some(Clock { trust: trust? })
+}
+
+fn http(mut section: Section<'_>) -> Option<Http> {
+    let default = Http::default();
+    let listen = section.or("listen", default.listen, address);
+    let token_file = section.optional("token-file", value::secret_path);
+    let max_connections = section.or("max-connections", default.max_connections, value::whole(1..=1_000));
+    if let (Some(listen), Some(None)) = (listen, &token_file)
+        && !listen.ip().to_canonical().is_loopback()
+    {
+        section.blame("listen", "expected a loopback address, or a token-file beside it");
+    }
+    section.finish();
+    Some(Http { listen: listen?, token_file: token_file?, max_connections: max_connections? })
+}
+
+fn address(entry: &Entry<'_>) -> Result<SocketAddr, String> {
+    let address = entry.text().and_then(|text| text.parse().ok());
+    address.ok_or_else(|| "expected an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"".to_owned())
+}
+
+fn log(mut section: Section<'_>) -> Option<Log> {
+    let level = section.or("level", Log::default().level, value::choice(LEVELS));
+    section.finish();
+    Some(Log { level: level? })
+}
+
+/// What only one source may have, with the dotted path of the one that has it.
+#[derive(Default)]
+struct Taken {
+    names: HashMap<String, String>,
+    ports: HashMap<std::path::PathBuf, String>,
+    clients: HashMap<(String, String), String>,
+}
+
+impl Taken {
+    fn name(&mut self, section: &mut Section<'_>) -> Option<String> {
+        let name = section.required("name", "a name for the source, such as \"home\"", value::name)?;
+        if let Some(other) = self.names.insert(name.clone(), section.path().to_owned()) {
+            section.blame("name", format!("{other} has this name, expected one that no other source has"));
+        }
+        Some(name)
+    }
+}
+
+fn serial(mut section: Section<'_>, taken: &mut Taken) -> Option<Serial> {
+    let default = Serial::default();
+    let name = taken.name(&mut section);
+    let expected = "the path of a device, such as \"/dev/serial/by-id/usb-Raspberry_Pi_Pico-if00\"";
+    let port = section.required("port", expected, value::path);
+    if let Some(port) = &port
+        && let Some(other) = taken.ports.insert(port.clone(), section.path().to_owned())
+    {
+        section.blame("port", format!("{other} reads this port, expected one that no other source reads"));
+    }
+    let baud = section.or("baud", default.baud, value::whole(300..=4_000_000));
+    let format = section.required("format", "\"hub-lines\" or \"json-lines\"", value::format(SERIAL_FORMATS));
+    let silence = section.or("silence", default.silence, value::duration(SECOND..=DAY, default.silence));
+    let max_line = section.or("max-line", default.max_line, value::whole(64..=65_536));
+    let time = section.or("time", default.time, value::field);
+    let node = section.or("node", default.node, value::field);
+    if format == Some(SerialFormat::HubLines) {
+        for key in ["time", "node"] {
+            if section.is_set(key) {
+                section.blame(key, "expected with format = \"json-lines\" only");
+            }
+        }
+    }
+    section.finish();
+    Some(Serial {
+        name: name?,
+        port: port?,
+        baud: baud?,
+        format: format?,
+        silence: silence?,
+        max_line: max_line?,
+        time: time?,
+        node: node?,
+    })
+}
+
+fn mqtt(mut section: Section<'_>, taken: &mut Taken) -> Option<Mqtt> {
+    let name = taken.name(&mut section);
+    let url = section.required("url", "the broker's address, such as \"mqtt://localhost:1883\"", broker);
+    // The defaults depend on neither; they are there so that the others are read when one of these is wrong.
+    let placeholder = Url::parse("mqtt://localhost").ok()?;
+    let default = Mqtt::new(name.clone().unwrap_or_default(), url.clone().unwrap_or(placeholder));
+    let client_id = section.optional("client-id", value::text(256));
+    let username_file = section.optional("username-file", value::secret_path);
+    let password_file = section.optional("password-file", value::secret_path);
+    let ca_file = section.optional("ca-file", value::secret_path);
+    let cert_file = section.optional("cert-file", value::secret_path);
+    let key_file = section.optional("key-file", value::secret_path);
+    let expiry = value::duration(60 * SECOND..=365 * DAY, default.session_expiry);
+    let session_expiry = section.or("session-expiry", default.session_expiry, expiry);
+    let size = value::size(1_024..=16 * 1_024 * 1_024, u64::from(default.max_message));
+    let max_message = section.or("max-message", default.max_message, size);
+    let window = section.or("window", default.window, value::whole(1..=65_535));
+    let subscribe_sections = section.tables("subscribe");
+    if subscribe_sections.as_ref().is_some_and(Vec::is_empty) {
+        section.blame("subscribe", "expected at least one subscription, such as { topic = \"sensors/{node}\" }");
+    }
+
+    for (key, partner) in [("cert-file", "key-file"), ("key-file", "cert-file")] {
+        if section.is_set(key) && !section.is_set(partner) {
+            section.blame(key, format!("expected a {partner} beside it"));
+        }
+    }
+    if url.as_ref().is_some_and(|url| url.scheme() == "mqtt") {
+        for key in ["ca-file", "cert-file", "key-file"] {
+            if section.is_set(key) {
+                section.blame(key, "expected with an mqtts:// url only");
+            }
+        }
+    }
+    if let (Some(Some(client)), Some(url)) = (&client_id, &url)
+        && let Some(other) = taken.clients.insert((client.clone(), url.to_string()), section.path().to_owned())
+    {
+        let reason = format!("{other} has this client-id on the same broker, which would disconnect one of the two");
+        section.blame("client-id", format!("{reason}, expected another"));
+    }
+    section.finish();
+    let subscribe = all(subscribe_sections, subscription);
+    Some(Mqtt {
+        name: name?,
+        url: url?,
+        client_id: client_id?,
+        username_file: username_file?,
+        password_file: password_file?,
+        ca_file: ca_file?,
+        cert_file: cert_file?,
+        key_file: key_file?,
+        session_expiry: session_expiry?,
+        max_message: max_message?,
+        window: window?,
+        subscribe: subscribe?,
+    })
+}
+
+fn broker(entry: &Entry<'_>) -> Result<Url, String> {
+    let expected = "expected mqtt://host:port or mqtts://host:port";
+    let url = entry.text().and_then(|text| Url::parse(text).ok()).ok_or(expected)?;
+    if !matches!(url.scheme(), "mqtt" | "mqtts") || url.host_str().is_none_or(str::is_empty) || url.port() == Some(0) {
+        return Err(expected.to_owned());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(format!(
+            "{expected} without user name and password, they belong into username-file and password-file"
+        ));
+    }
+    if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+        return Err(format!("{expected} with nothing behind it"));
+    }
+    Ok(url)
+}
+
+fn subscription(mut section: Section<'_>) -> Option<Subscription> {
+    let topic = section.required("topic", "a topic pattern, such as \"sensors/{node}/{metric}\"", topic);
+    let format = section.or("format", MqttFormat::Json, value::format(MQTT_FORMATS));
+    let time = section.optional("time", value::field);
+    let qos = section.or("qos", 1, qos);
+    section.finish();
+    Some(Subscription { topic: topic?, format: format?, time: time?, qos: qos? })
+}
+
+fn topic(entry: &Entry<'_>) -> Result<Pattern, String> {
+    let expected = "expected a topic pattern, such as \"sensors/{node}/{metric}\"";
+    let text = entry.text().ok_or(expected)?;
+    Pattern::parse(text).map_err(|error| format!("not a topic pattern: {error}"))
+}
+
+fn qos(entry: &Entry<'_>) -> Result<u8, String> {
+    if entry.whole() == Some(2) {
+        return Err(
+            "expected 0 or 1: subscriptions ask for at most QoS 1, QoS 2 publications arrive as QoS 1".to_owned()
+        );
+    }
+    value::whole(0..=1)(entry).map_err(|_| "expected 0 or 1".to_owned())
+}

@@ -1,0 +1,163 @@
+//! `GET /healthz`: whether readings are being committed, and if not, what is in the way.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use serde::Serialize;
+
+use super::State;
+use crate::metrics::{Metrics, SourceState, SourceStatus};
+
+/// Microseconds without a sign of life after which the writer counts as stuck.
+const WRITER_SILENCE: i64 = 30_000_000;
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Health {
+    status: &'static str,
+    checks: Vec<Check>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Check {
+    name: String,
+    ok: bool,
+    detail: String,
+}
+
+/// The route.
+pub(super) async fn healthz(Shared(state): Shared<Arc<State>>) -> (StatusCode, Json<Health>) {
+    let checks = checks(&state.metrics, state.clock.now().boottime);
+    if checks.iter().all(|c| c.ok) {
+        (StatusCode::OK, Json(Health { status: "ok", checks }))
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "failing", checks }))
+    }
+}
+
+fn checks(metrics: &Metrics, boottime: i64) -> Vec<Check> {
+    let mut checks = vec![store(metrics, boottime), queue(metrics), clock(metrics)];
+    checks.extend(metrics.sources().iter().map(|s| source(s)));
+    checks
+}
+
+fn check(name: impl Into<String>, result: Result<String, String>) -> Check {
+    let ok = result.is_ok();
+    let (Ok(detail) | Err(detail)) = result;
+    Check { name: name.into(), ok, detail }
+}
+
+fn store(metrics: &Metrics, boottime: i64) -> Check {
+    let store = &metrics.store;
+    let alive = store.writer_alive_at.get();
+    let silent = (boottime - alive) / 1_000_000;
+    check(
+        "store",
+        if store.down.load(Ordering::Relaxed) {
+            Err("the store cannot commit at present".into())
+        } else if alive == 0 {
+            Err("the writer has not begun".into())
+        } else if boottime - alive > WRITER_SILENCE {
+            Err(format!("the writer has given no sign of life for {silent} s"))
+        } else {
+            Ok(format!("{} commits", store.commits.get()))
+        },
+    )
+}
+
+fn queue(metrics: &Metrics) -> Check {
+    let (depth, capacity) = (metrics.queue.depth.get(), metrics.queue.capacity.get());
+    let detail = format!("{depth} of {capacity} rows wait for their commit");
+    check("queue", if capacity > 0 && depth >= capacity { Err(detail) } else { Ok(detail) })
+}
+
+fn clock(metrics: &Metrics) -> Check {
+    let trusted = metrics.clock.trusted.load(Ordering::Relaxed);
+    let synchronised = metrics.clock.synchronised.load(Ordering::Relaxed);
+    check(
+        "clock",
+        match (trusted, synchronised) {
+            (false, _) => Err("the clock cannot be trusted: it is not synchronised".into()),
+            (true, true) => Ok("synchronised".into()),
+            (true, false) => Ok("trusted, not synchronised".into()),
+        },
+    )
+}
+
+fn source(source: &SourceStatus) -> Check {
+    let problems = source.problems();
+    let mut failing = match source.state() {
+        SourceState::Starting | SourceState::Up => None,
+        SourceState::Silent => Some("connected, and silent for longer than its limit".to_owned()),
+        SourceState::Down(why) => Some(why),
+    };
+    for problem in problems {
+        failing = Some(failing.map_or_else(|| problem.clone(), |all| format!("{all}; {problem}")));
+    }
+    let state = source.state().as_str().to_owned();
+    check(format!("source {}", source.name), failing.map_or(Ok(state), Err))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn healthy() -> Metrics {
+        let metrics = Metrics::default();
+        metrics.store.writer_alive_at.set(100_000_000);
+        metrics.queue.capacity.set(20);
+        metrics.clock.trusted.store(true, Ordering::Relaxed);
+        metrics
+    }
+
+    fn failing(metrics: &Metrics, boottime: i64) -> Vec<(String, String)> {
+        checks(metrics, boottime).into_iter().filter(|c| !c.ok).map(|c| (c.name, c.detail)).collect()
+    }
+
+    #[test]
+    fn no_source_and_a_live_writer_are_healthy() {
+        assert_eq!(failing(&healthy(), 130_000_000), []);
+    }
+
+    #[test]
+    fn a_stuck_writer_a_store_that_is_down_a_full_queue_and_a_wrong_clock_fail() {
+        let metrics = healthy();
+        let one = |name: &str, detail: &str| vec![(name.to_owned(), detail.to_owned())];
+        assert_eq!(failing(&metrics, 141_000_000), one("store", "the writer has given no sign of life for 41 s"));
+        metrics.store.down.store(true, Ordering::Relaxed);
+        assert_eq!(failing(&metrics, 100_000_000), one("store", "the store cannot commit at present"));
+        metrics.store.down.store(false, Ordering::Relaxed);
+        metrics.queue.depth.set(20);
+        assert_eq!(failing(&metrics, 100_000_000), one("queue", "20 of 20 rows wait for their commit"));
+        metrics.queue.depth.set(19);
+        metrics.clock.trusted.store(false, Ordering::Relaxed);
+        assert_eq!(failing(&metrics, 100_000_000), one("clock", "the clock cannot be trusted: it is not synchronised"));
+        metrics.store.writer_alive_at.set(0);
+        assert_eq!(failing(&metrics, 1)[0].1, "the writer has not begun");
+    }
+
+    #[test]
+    fn sources_fail_with_their_reason() {
+        let metrics = healthy();
+        let hub = metrics.add_source(SourceStatus::new("hub".into(), "serial", "/dev/ttyX".into()));
+        let home = metrics.add_source(SourceStatus::new("home".into(), "mqtt", "mqtt://localhost".into()));
+        hub.set_state(SourceState::Up);
+        assert_eq!(failing(&metrics, 100_000_000), []);
+        hub.set_state(SourceState::Down("cannot open /dev/ttyX: no such file".into()));
+        home.set_state(SourceState::Silent);
+        home.set_problems(vec!["the broker refused `a/#`".into(), "the broker refused `b/#`".into()]);
+        assert_eq!(
+            failing(&metrics, 100_000_000),
+            [
+                ("source hub".to_owned(), "cannot open /dev/ttyX: no such file".to_owned()),
+                (
+                    "source home".to_owned(),
+                    "connected, and silent for longer than its limit; the broker refused `a/#`; the broker refused `b/#`"
+                        .to_owned()
+                ),
+            ]
+        );
+    }
+}

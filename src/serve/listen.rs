@@ -1,0 +1,173 @@
+//! The listening socket and its connections.
+
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::{JoinError, JoinSet};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+
+use super::patient::Patient;
+use super::{State, router};
+use crate::config;
+
+/// Longest request header, and most of an answer that waits for the socket beside the page in hand.
+const BUFFER: usize = 16 * 1024;
+
+/// First and longest pause after a failed accept.
+const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// How often the bytes written are looked at, so that those of a new day are told from those of the one before.
+const DAY_WATCH: Duration = Duration::from_secs(30);
+
+/// Listens on `[http] listen`.
+///
+/// # Errors
+/// With the address, and the reason in words: it is in use, it is not this machine's, or it is open to others without
+/// a token.
+pub async fn bind(config: &config::Http) -> io::Result<TcpListener> {
+    let address = config.listen;
+    if !address.ip().is_loopback() && config.token_file.is_none() {
+        let text = format!("[http] listen: {address} is open to other machines, which needs token-file");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
+    TcpListener::bind(address).await.map_err(|e| {
+        let why = match e.kind() {
+            io::ErrorKind::AddrInUse => "the address is in use by another program".to_owned(),
+            io::ErrorKind::AddrNotAvailable => "this machine does not have the address".to_owned(),
+            io::ErrorKind::PermissionDenied => "the port needs more rights".to_owned(),
+            _ => e.to_string(),
+        };
+        io::Error::new(e.kind(), format!("[http] listen: cannot listen on {address}: {why}"))
+    })
+}
+
+/// Answers requests until `stop` is true or its sender is gone. Requests in progress then have two seconds to end.
+///
+/// Needs a runtime with timers and I/O. At most `[http] max-connections` are open; others wait in the kernel's backlog.
+///
+/// # Errors
+/// The listening socket is broken. That the machine has no file descriptors or memory for another connection is none:
+/// it is tried again.
+pub async fn run(listener: TcpListener, state: State, stop: watch::Receiver<bool>) -> io::Result<()> {
+    let state = Arc::new(state);
+    let router = router(Arc::clone(&state));
+    let places = Arc::new(Semaphore::new(state.max_connections));
+    let mut connections = JoinSet::new();
+    let mut stopping = stop.clone();
+    let mut day_watch = interval(DAY_WATCH);
+    day_watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut acceptor = Acceptor { listener, places, pause: None };
+    loop {
+        tokio::select! {
+            () = stopped(&mut stopping) => break,
+            _ = day_watch.tick() => {
+                state.written.now(state.clock.now().at);
+            }
+            Some(ended) = connections.join_next() => pass_panic_on(ended),
+            accepted = acceptor.accept() => {
+                let (stream, place) = accepted?;
+                connections.spawn(converse(stream, place, router.clone(), Arc::clone(&state), stop.clone()));
+            }
+        }
+    }
+    drop(acceptor);
+    let all_ended = async {
+        while let Some(ended) = connections.join_next().await {
+            pass_panic_on(ended);
+        }
+    };
+    if timeout(state.patience.stop, all_ended).await.is_err() {
+        tracing::info!(connections = connections.len(), "ending HTTP connections in the middle of their answers");
+    }
+    connections.shutdown().await;
+    Ok(())
+}
+
+struct Acceptor {
+    listener: TcpListener,
+    places: Arc<Semaphore>,
+    /// Set after an error: how long to wait before the next try.
+    pause: Option<Duration>,
+}
+
+impl Acceptor {
+    /// The next connection, once there is a place for it. Can be dropped and called again without losing one.
+    async fn accept(&mut self) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
+        let place = Arc::clone(&self.places).acquire_owned().await.expect("the semaphore is never closed");
+        loop {
+            if let Some(pause) = self.pause {
+                sleep(pause).await;
+            }
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    self.pause = None;
+                    return Ok((stream, place));
+                }
+                // The client was gone before it was accepted.
+                Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EBADF | libc::EINVAL | libc::ENOTSOCK)) => {
+                    return Err(e);
+                }
+                Err(e) => {
+                    if self.pause.is_none() {
+                        tracing::warn!("cannot accept HTTP connections: {e}");
+                    }
+                    let (first, longest) = ACCEPT_PAUSE;
+                    self.pause = Some(self.pause.map_or(first, |pause| (pause * 2).min(longest)));
+                }
+            }
+        }
+    }
+}
+
+/// Answers the requests of one connection.
+async fn converse(
+    stream: TcpStream,
+    _place: OwnedSemaphorePermit,
+    router: Router,
+    state: Arc<State>,
+    mut stop: watch::Receiver<bool>,
+) {
+    // Without it the end of an answer can wait for the client's delayed acknowledgement.
+    if let Err(e) = stream.set_nodelay(true) {
+        tracing::debug!("TCP_NODELAY: {e}");
+    }
+    let stream = TokioIo::new(Patient::new(stream, state.patience.write));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(state.patience.header)
+        .max_buf_size(BUFFER)
+        .serve_connection(stream, TowerToHyperService::new(router));
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(e) = ended {
+        tracing::debug!("an HTTP connection ended: {e}");
+    }
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // An error says that the sender is gone, and with it the service.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+fn pass_panic_on(ended: Result<(), JoinError>) {
+    if let Err(e) = ended
+        && e.is_panic()
+    {
+        std::panic::resume_unwind(e.into_panic());
+    }
+}

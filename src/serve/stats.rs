@@ -1,0 +1,198 @@
+//! `GET /stats`: counters and state as one JSON object.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::State as Shared;
+use serde::Serialize;
+
+use super::State;
+use super::names::Text;
+use super::process::{Memory, WrittenBytes};
+use crate::metrics::{DropReason, Metrics, SourceState, SourceStatus};
+use crate::reading::DeadReason;
+
+/// Everything that is shown, at one moment. `/metrics` is made from it as well.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Stats {
+    pub(super) version: &'static str,
+    pub(super) uptime_s: u64,
+    pub(super) readings: Readings,
+    pub(super) queue: Queue,
+    pub(super) commits: Commits,
+    pub(super) store: Store,
+    pub(super) written: WrittenBytes,
+    pub(super) memory: Memory,
+    pub(super) clock: Clock,
+    pub(super) sources: Vec<Source>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Readings {
+    pub(super) received: u64,
+    pub(super) committed: u64,
+    pub(super) duplicate: u64,
+    pub(super) conflict: u64,
+    pub(super) expired: u64,
+    pub(super) unsynced: u64,
+    pub(super) dropped: u64,
+    pub(super) dead: u64,
+    pub(super) dropped_by_reason: BTreeMap<&'static str, u64>,
+    pub(super) dead_by_reason: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Queue {
+    pub(super) depth: i64,
+    pub(super) capacity: i64,
+    pub(super) bytes: i64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Commits {
+    pub(super) count: u64,
+    pub(super) last_ms: f64,
+    pub(super) failed: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Store {
+    pub(super) up: bool,
+    pub(super) file_bytes: u64,
+    pub(super) wal_bytes: u64,
+    pub(super) readings: i64,
+    pub(super) nodes: i64,
+    pub(super) series: i64,
+    pub(super) recovered: u64,
+    pub(super) events: u64,
+    pub(super) dead_letters: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Clock {
+    pub(super) trusted: bool,
+    pub(super) synchronised: bool,
+    pub(super) withheld: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Source {
+    pub(super) name: Text,
+    pub(super) kind: &'static str,
+    pub(super) address: String,
+    pub(super) state: &'static str,
+    pub(super) reason: Option<String>,
+    pub(super) problems: Vec<String>,
+    pub(super) last_reading_age_s: Option<f64>,
+    pub(super) last_heard_age_s: Option<f64>,
+    pub(super) bytes: u64,
+    pub(super) frames: u64,
+    pub(super) readings: u64,
+    pub(super) dead: u64,
+    pub(super) skipped_bytes: u64,
+    pub(super) connects: u64,
+    pub(super) acked: u64,
+    pub(super) refused: u64,
+}
+
+/// The route.
+pub(super) async fn stats(Shared(state): Shared<Arc<State>>) -> Json<Stats> {
+    Json(Stats::now(&state))
+}
+
+impl Stats {
+    /// As it is now. Reads a few small files of `/proc`, and the sizes of the database files.
+    pub(super) fn now(state: &State) -> Self {
+        let metrics = &*state.metrics;
+        let mut wal = state.store_path.clone().into_os_string();
+        wal.push(".wal");
+        let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |m| m.len());
+        let store = &metrics.store;
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime_s: state.started.elapsed().as_secs(),
+            readings: Readings::now(metrics),
+            queue: Queue {
+                depth: metrics.queue.depth.get(),
+                capacity: metrics.queue.capacity.get(),
+                bytes: metrics.queue.bytes.get(),
+            },
+            commits: Commits {
+                count: store.commits.get(),
+                last_ms: milliseconds(store.last_commit_us.get()),
+                failed: store.failed.get(),
+            },
+            store: Store {
+                up: !store.down.load(Ordering::Relaxed),
+                file_bytes: size(&state.store_path),
+                wal_bytes: size(wal.as_ref()),
+                readings: store.readings.get(),
+                nodes: store.nodes.get(),
+                series: store.series.get(),
+                recovered: store.recovered.get(),
+                events: store.events.get(),
+                dead_letters: store.dead_letters.get(),
+            },
+            written: state.written.now(state.clock.now().at),
+            memory: Memory::now(),
+            clock: Clock {
+                trusted: metrics.clock.trusted.load(Ordering::Relaxed),
+                synchronised: metrics.clock.synchronised.load(Ordering::Relaxed),
+                withheld: metrics.clock.withheld.get(),
+            },
+            sources: metrics.sources().iter().map(|s| Source::now(s)).collect(),
+        }
+    }
+}
+
+impl Readings {
+    fn now(metrics: &Metrics) -> Self {
+        let counts = &metrics.readings;
+        Self {
+            received: counts.received.get(),
+            committed: counts.committed.get(),
+            duplicate: counts.duplicate.get(),
+            conflict: counts.conflict.get(),
+            expired: counts.expired.get(),
+            unsynced: counts.unsynced.get(),
+            dropped: counts.dropped_total(),
+            dead: counts.dead_total(),
+            dropped_by_reason: DropReason::ALL.iter().map(|r| (r.as_str(), counts.dropped(*r).get())).collect(),
+            dead_by_reason: DeadReason::ALL.iter().map(|r| (r.as_str(), counts.dead(*r).get())).collect(),
+        }
+    }
+}
+
+impl Source {
+    fn now(source: &SourceStatus) -> Self {
+        let state = source.state();
+        Self {
+            name: (&source.name).into(),
+            kind: source.kind,
+            address: source.address.clone(),
+            state: state.as_str(),
+            reason: match state {
+                SourceState::Down(why) => Some(why),
+                _ => None,
+            },
+            problems: source.problems(),
+            last_reading_age_s: source.last_reading_age_s(),
+            last_heard_age_s: source.last_heard_age_s(),
+            bytes: source.bytes.get(),
+            frames: source.frames.get(),
+            readings: source.readings.get(),
+            dead: source.dead.get(),
+            skipped_bytes: source.skipped_bytes.get(),
+            connects: source.connects.get(),
+            acked: source.acked.get(),
+            refused: source.refused.get(),
+        }
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the duration of a commit is far below 2^53 microseconds")]
+fn milliseconds(micros: i64) -> f64 {
+    micros as f64 / 1000.0
+}

@@ -1,0 +1,299 @@
+//! From bytes to envelopes and from receipts to answers: everything of a port that does no I/O.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::outgoing::Outgoing;
+use crate::clock::Clock;
+use crate::codec::hub_lines::{BatchEnd, HubLines, Signal};
+use crate::codec::json_lines::JsonLines;
+use crate::codec::lines::{Line, Lines};
+use crate::config::{self, SerialFormat};
+use crate::metrics::{DropReason, Metrics, SourceStatus};
+use crate::pipeline::{Closed, Intake, Refused};
+use crate::reading::{Arrival, DeadLetter, DeadReason, Decoded, Envelope, Outcome, Receipt};
+use crate::source::dead_letters::Limit;
+
+/// Failed envelopes that are remembered one by one.
+const MAX_FAILED: usize = 1_024;
+
+/// Word from the writer about an envelope of this port. Only what holds a permit sends one, so the permits bound them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Word {
+    /// The envelope of this number is not stored.
+    Failed(u64),
+    /// The writer has come to the end of a batch: everything of it was answered before.
+    Reached { end: BatchEnd, before: u64, connection: u64, outcome: Outcome },
+}
+
+/// Decodes what the port says and keeps what it is to be told.
+#[derive(Debug)]
+pub(super) struct Feed {
+    lines: Lines,
+    format: Format,
+    desk: Desk,
+}
+
+#[derive(Debug)]
+enum Format {
+    Hub(Box<HubLines>),
+    Json(JsonLines),
+}
+
+/// Sends the contents to the store and answers the batches.
+#[derive(Debug)]
+struct Desk {
+    intake: Intake,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    status: Arc<SourceStatus>,
+    words: UnboundedSender<Word>,
+    limit: Limit,
+    out: Outgoing,
+    // Its batches are answered; without it nobody waits for a receipt.
+    answers: bool,
+    // Number of the next envelope with contents.
+    next: u64,
+    // Numbers of failed envelopes in their order, and below which number any may have failed.
+    failed: VecDeque<u64>,
+    failed_below: u64,
+    connection: u64,
+    // Ends of batches on this connection that the writer has not reached.
+    unanswered: usize,
+    dropping: bool,
+    closed: bool,
+}
+
+impl Feed {
+    pub(super) fn new(
+        config: &config::Serial,
+        intake: Intake,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        status: Arc<SourceStatus>,
+        words: UnboundedSender<Word>,
+    ) -> Self {
+        let format = match config.format {
+            SerialFormat::HubLines => Format::Hub(Box::default()),
+            SerialFormat::JsonLines => Format::Json(JsonLines::new(&config.name, &config.time, &config.node)),
+        };
+        let desk = Desk {
+            intake,
+            clock,
+            metrics,
+            status,
+            words,
+            limit: Limit::default(),
+            out: Outgoing::default(),
+            answers: config.format == SerialFormat::HubLines,
+            next: 0,
+            failed: VecDeque::new(),
+            failed_below: 0,
+            connection: 0,
+            unanswered: 0,
+            dropping: false,
+            closed: false,
+        };
+        Self { lines: Lines::new(config.max_line), format, desk }
+    }
+
+    /// A new connection: what was half heard and not yet said belongs to the old one.
+    pub(super) fn connected(&mut self) {
+        self.desk.status.skipped_bytes.add(self.lines.pending() as u64);
+        self.lines.forget();
+        if let Format::Hub(hub) = &mut self.format {
+            hub.interrupt();
+        }
+        self.desk.out = Outgoing::default();
+        self.desk.connection += 1;
+        self.desk.unanswered = 0;
+    }
+
+    /// Takes bytes from the port: decodes the lines that end in them and hands their contents to the store. Never waits.
+    ///
+    /// # Errors
+    /// [`Closed`] when the store takes no more.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), Closed> {
+        let Self { lines, format, desk } = self;
+        let arrival = desk.clock.now();
+        let mut content = Decoded::default();
+        lines.feed(bytes, &mut |line| {
+            desk.status.frames.inc();
+            match line {
+                Line::TooLong { head, len } => {
+                    desk.status.skipped_bytes.add(len as u64);
+                    let detail = format!("a line of {len} bytes is over the limit of `max-line`");
+                    content.dead.push(DeadLetter::new(DeadReason::TooLong, detail, head));
+                }
+                Line::Whole(line) => match format {
+                    Format::Hub(hub) => {
+                        hub.tag(desk.next);
+                        hub.line(line, &mut content, &mut |content, signal| match signal {
+                            Signal::AskTime => desk.ask_time(),
+                            Signal::BatchEnd(end) => {
+                                desk.send(std::mem::take(content), arrival);
+                                desk.batch_end(end, arrival);
+                            }
+                            Signal::Error(text) => {
+                                tracing::debug!(source = %desk.status.name, text, "the hub complains");
+                            }
+                        });
+                    }
+                    Format::Json(json) => {
+                        let Decoded { readings, events, dead } = json.line(line);
+                        content.readings.extend(readings);
+                        content.events.extend(events);
+                        content.dead.extend(dead);
+                    }
+                },
+            }
+        });
+        desk.send(content, arrival);
+        if desk.closed { Err(Closed) } else { Ok(()) }
+    }
+
+    /// Takes word from the writer.
+    pub(super) fn hear(&mut self, word: Word) {
+        self.desk.hear(word);
+    }
+
+    /// What is to be written to the port.
+    pub(super) fn out(&mut self) -> &mut Outgoing {
+        &mut self.desk.out
+    }
+
+    /// Batches that wait for their answer, written or not.
+    pub(super) fn is_answered(&self) -> bool {
+        self.desk.unanswered == 0 && self.desk.out.is_empty()
+    }
+}
+
+impl Desk {
+    fn ask_time(&mut self) {
+        if self.clock.trusted() {
+            self.out.ask_time();
+        } else {
+            self.clock.withheld();
+        }
+    }
+
+    fn send(&mut self, mut content: Decoded, arrival: Arrival) {
+        let readings = content.readings.len();
+        self.status.read(readings);
+        self.metrics.readings.received.add(readings as u64);
+        self.status.dead.add(content.dead.len() as u64);
+        for letter in &content.dead {
+            self.metrics.readings.dead(letter.reason).inc();
+        }
+        self.limit.thin(&mut content.dead, Instant::now());
+        if content.is_empty() {
+            return;
+        }
+        let number = self.next;
+        self.next += 1;
+        let receipt = if self.answers {
+            let words = self.words.clone();
+            Receipt::new(move |outcome| {
+                if outcome == Outcome::Failed {
+                    // Nobody listens any more: the port's task has ended.
+                    let _ = words.send(Word::Failed(number));
+                }
+            })
+        } else {
+            Receipt::none()
+        };
+        match self.give(content, arrival, false, receipt) {
+            Ok(()) => self.keeps_up(),
+            Err(refused) => {
+                // Known at once, so that the batch that ends next is not taken for stored.
+                self.note_failed(number);
+                self.refused(&refused, readings);
+            }
+        }
+    }
+
+    fn batch_end(&mut self, end: BatchEnd, arrival: Arrival) {
+        if !end.whole || self.has_failed(end.tag, self.next) {
+            self.answer(&end, 1);
+            return;
+        }
+        let (words, before, connection) = (self.words.clone(), self.next, self.connection);
+        let receipt = Receipt::new(move |outcome| {
+            // As above.
+            let _ = words.send(Word::Reached { end, before, connection, outcome });
+        });
+        self.unanswered += 1;
+        // When it is refused its receipt says so, and the answer is 1.
+        if let Err(refused) = self.give(Decoded::default(), arrival, true, receipt) {
+            self.refused(&refused, 0);
+        }
+    }
+
+    fn give(&self, content: Decoded, arrival: Arrival, waiting: bool, receipt: Receipt) -> Result<(), Refused> {
+        let source = Arc::clone(&self.status.name);
+        self.intake.try_send(Envelope { source, arrival, content, delivery: None, waiting, receipt })
+    }
+
+    fn hear(&mut self, word: Word) {
+        match word {
+            Word::Failed(number) => self.note_failed(number),
+            Word::Reached { end, before, connection, outcome } => {
+                // An answer to a connection that is gone is not given: the node sends the batch again.
+                if connection == self.connection {
+                    self.unanswered -= 1;
+                    let stored = outcome == Outcome::Committed && !self.has_failed(end.tag, before);
+                    self.answer(&end, u8::from(!stored));
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, end: &BatchEnd, status: u8) {
+        if self.out.batch_ack(end.address, end.announced, status) {
+            if status == 0 { &self.status.acked } else { &self.status.refused }.inc();
+        }
+    }
+
+    fn note_failed(&mut self, number: u64) {
+        if let Err(at) = self.failed.binary_search(&number) {
+            self.failed.insert(at, number);
+        }
+        if self.failed.len() > MAX_FAILED
+            && let Some(oldest) = self.failed.pop_front()
+        {
+            self.failed_below = oldest + 1;
+        }
+    }
+
+    /// Whether one of these envelopes is not stored.
+    fn has_failed(&self, from: u64, before: u64) -> bool {
+        from < self.failed_below.min(before) || self.failed.iter().any(|n| (from..before).contains(n))
+    }
+
+    fn refused(&mut self, refused: &Refused, readings: usize) {
+        let reason = match refused {
+            Refused::Full => DropReason::IntakeFull,
+            Refused::Closed => {
+                self.closed = true;
+                DropReason::Stopping
+            }
+        };
+        self.metrics.readings.dropped(reason).add(readings as u64);
+        if *refused == Refused::Full && !self.dropping {
+            self.dropping = true;
+            tracing::warn!(source = %self.status.name, "the store does not keep up: readings are dropped");
+            self.status.set_problems(vec!["the store does not keep up: readings are dropped".into()]);
+        }
+    }
+
+    fn keeps_up(&mut self) {
+        if self.dropping {
+            self.dropping = false;
+            tracing::info!(source = %self.status.name, "the store keeps up again");
+            self.status.set_problems(Vec::new());
+        }
+    }
+}

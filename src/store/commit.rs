@@ -1,0 +1,305 @@
+//! One transaction: the rows of a plan, and the number of the batch that tells a durable commit from a failed one.
+
+use std::collections::{HashMap, HashSet};
+
+use duckdb::types::{TimeUnit, Value};
+use duckdb::{Connection, params};
+
+use super::catalog::Newest;
+use super::plan::{DeadRow, EventRow, Late, Plan, Row, UnsyncedRow};
+use super::redelivery;
+use crate::reading::{DeadLetter, DeadReason, Timestamp};
+
+/// Late rows further apart than this get a statement of their own, so that zone maps keep their effect.
+const FAR_APART: i64 = 86_400 * 1_000_000;
+/// Longest stretch of time of the late rows in one statement: what it reads grows with it.
+const SPAN: i64 = 7 * 86_400 * 1_000_000;
+/// Late rows in one statement: bounds the memory of the join.
+const LATE_ROWS: usize = 5_000;
+/// Rows of `unsynced`, at the most; a record above it becomes a dead letter.
+const MAX_UNSYNCED: i64 = 100_000;
+/// Commits that are kept in any case.
+const KEPT_COMMITS: i64 = 16;
+/// Every so many commits the older rows of `commits` are deleted.
+const TRIM_EVERY: i64 = 64;
+
+/// What became of the rows of a plan.
+#[derive(Debug, Default, PartialEq)]
+pub struct Done {
+    /// Readings that are stored now.
+    pub committed: u64,
+    /// Readings that were known already.
+    pub duplicate: u64,
+    /// Readings for whose series and time another value is stored.
+    pub conflict: u64,
+    /// Stored records kept for their impossible time, those known already not included.
+    pub unsynced: u64,
+    /// Stored records that found `unsynced` full.
+    pub unsynced_full: u64,
+    /// Events written.
+    pub events: u64,
+    /// Dead letters written.
+    pub dead_letters: u64,
+}
+
+/// Writes `plan` as batch number `batch` in one transaction. The dead letters that are found necessary here go through
+/// `letter` with the position of their envelope; it may refuse them to keep their rate.
+///
+/// # Errors
+/// Whatever DuckDB reports. The transaction is then rolled back or its fate unknown: the number of the batch tells.
+pub fn write(
+    connection: &Connection,
+    plan: &mut Plan,
+    batch: i64,
+    at: Timestamp,
+    oldest_needed: Option<i64>,
+    mut letter: impl FnMut(usize, DeadLetter) -> Option<DeadRow>,
+) -> duckdb::Result<Done> {
+    connection.execute_batch("BEGIN TRANSACTION")?;
+    let mut done = Done::default();
+    names(connection, plan)?;
+    readings(connection, &plan.fast)?;
+    done.committed = plan.fast.len() as u64;
+    if !plan.late.is_empty() {
+        let mut late = std::mem::take(&mut plan.late);
+        // Stable, so that of equal series and times the first to arrive is stored.
+        late.sort_by_key(|l| l.row.ts);
+        let mut rest = late.as_slice();
+        while !rest.is_empty() {
+            let (near, far) = rest.split_at(near(rest));
+            late_rows(connection, near, plan, &mut done, &mut letter)?;
+            rest = far;
+        }
+    }
+    unsynced(connection, plan, &mut done, &mut letter)?;
+    done.events = events(connection, &plan.events)?;
+    done.dead_letters = dead_letters(connection, &plan.dead)?;
+    connection.execute(
+        "INSERT INTO g.commits VALUES (?, make_timestamp(?), ?)",
+        params![batch, at.micros(), redelivery::encode(&plan.deliveries)],
+    )?;
+    if batch % TRIM_EVERY == 0 {
+        let keep = oldest_needed.unwrap_or(batch).min(batch - KEPT_COMMITS);
+        connection.execute("DELETE FROM g.commits WHERE batch < ?", params![keep])?;
+    }
+    connection.execute_batch("COMMIT")?;
+    Ok(done)
+}
+
+fn timestamp(ts: Timestamp) -> Value {
+    Value::Timestamp(TimeUnit::Microsecond, ts.micros())
+}
+
+fn names(connection: &Connection, plan: &Plan) -> duckdb::Result<()> {
+    if !plan.nodes.is_empty() {
+        let mut nodes = connection.appender_to_catalog_and_db("nodes", "g", "main")?;
+        for n in &plan.nodes {
+            nodes.append_row(params![n.id, &*n.source, &*n.name, timestamp(n.first_seen)])?;
+        }
+        nodes.flush()?;
+    }
+    if !plan.series.is_empty() {
+        let mut series = connection.appender_to_catalog_and_db("series", "g", "main")?;
+        for s in &plan.series {
+            series.append_row(params![s.id, s.node, &*s.metric, s.unit.as_deref()])?;
+        }
+        series.flush()?;
+    }
+    Ok(())
+}
+
+fn readings(connection: &Connection, rows: &[Row]) -> duckdb::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let mut readings = connection.appender_to_catalog_and_db("readings", "g", "main")?;
+    for r in rows {
+        readings.append_row(params![r.series, timestamp(r.ts), r.value, r.lag])?;
+    }
+    readings.flush()
+}
+
+/// How many rows of `late`, sorted by time, go into one statement.
+fn near(late: &[Late]) -> usize {
+    let Some(first) = late.first().map(|l| l.row.ts.micros()) else { return 0 };
+    let mut last = first;
+    let too_far = late.iter().position(|l| {
+        let ts = l.row.ts.micros();
+        let gap = ts.saturating_sub(last);
+        last = ts;
+        gap > FAR_APART || ts.saturating_sub(first) > SPAN
+    });
+    too_far.unwrap_or(late.len()).min(LATE_ROWS)
+}
+
+/// Stores those of `late` whose series and time are free. The rows written before in this transaction count as stored.
+fn late_rows(
+    connection: &Connection,
+    late: &[Late],
+    plan: &mut Plan,
+    done: &mut Done,
+    letter: &mut impl FnMut(usize, DeadLetter) -> Option<DeadRow>,
+) -> duckdb::Result<()> {
+    let keys: Vec<(i32, Timestamp)> = late.iter().map(|l| (l.row.series, l.row.ts)).collect();
+    let mut taken = stored(connection, &keys)?;
+    let mut free = Vec::new();
+    let mut moved = Vec::new();
+    for one in late {
+        let key = (one.row.series, one.row.ts);
+        match taken.get(&key) {
+            None => {
+                taken.insert(key, one.row.value);
+                free.push(one.row);
+            }
+            Some(_) if one.stamped => moved.push(*one),
+            #[expect(clippy::float_cmp, reason = "a reading that is sent again has the very same value")]
+            Some(value) if *value == one.row.value => done.duplicate += 1,
+            Some(value) => {
+                done.conflict += 1;
+                let detail =
+                    format!("series {} at {}: {} is stored, {} came", one.row.series, one.row.ts, value, one.row.value);
+                plan.dead.extend(letter(one.envelope, DeadLetter::new(DeadReason::Conflict, detail, &[])));
+            }
+        }
+    }
+    // Stamps that are taken move by a microsecond until they are free. Few: the clock must have stepped back onto them.
+    while !moved.is_empty() {
+        for one in &mut moved {
+            one.row.ts = Timestamp(one.row.ts.micros().saturating_add(1));
+        }
+        let keys: Vec<(i32, Timestamp)> = moved.iter().map(|l| (l.row.series, l.row.ts)).collect();
+        taken.extend(stored(connection, &keys)?);
+        moved.retain(|one| {
+            let key = (one.row.series, one.row.ts);
+            if taken.contains_key(&key) {
+                return true;
+            }
+            taken.insert(key, one.row.value);
+            free.push(one.row);
+            false
+        });
+    }
+    for row in &free {
+        let newest = plan.newest.entry(row.series).or_insert(Newest { ts: row.ts, value: row.value, lag: row.lag });
+        if row.ts > newest.ts {
+            *newest = Newest { ts: row.ts, value: row.value, lag: row.lag };
+        }
+    }
+    readings(connection, &free)?;
+    done.committed += free.len() as u64;
+    Ok(())
+}
+
+/// Which of these series and times are stored, and with which value. Reads only the row groups of their time range.
+fn stored(connection: &Connection, keys: &[(i32, Timestamp)]) -> duckdb::Result<HashMap<(i32, Timestamp), f64>> {
+    let (Some(first), Some(last)) = (keys.iter().map(|k| k.1).min(), keys.iter().map(|k| k.1).max()) else {
+        return Ok(HashMap::new());
+    };
+    // Made anew each time: rows deleted from a temporary table are not given back for as long as the process lives.
+    connection.execute_batch("CREATE OR REPLACE TEMP TABLE late(series INTEGER, ts TIMESTAMP)")?;
+    let mut late = connection.appender_to_catalog_and_db("late", "temp", "main")?;
+    for (series, ts) in keys {
+        late.append_row(params![series, timestamp(*ts)])?;
+    }
+    late.flush()?;
+    drop(late);
+    // The range is written as numbers, so that it is known when the statement is planned and zone maps have their effect.
+    let sql = format!(
+        "SELECT r.series, epoch_us(r.ts), r.value FROM g.readings r SEMI JOIN temp.late l \
+         ON r.series = l.series AND r.ts = l.ts \
+         WHERE r.ts BETWEEN make_timestamp({}) AND make_timestamp({})",
+        first.micros(),
+        last.micros()
+    );
+    let mut statement = connection.prepare(&sql)?;
+    let rows = statement.query_map([], |r| Ok(((r.get(0)?, Timestamp(r.get(1)?)), r.get(2)?)))?;
+    rows.collect()
+}
+
+fn unsynced(
+    connection: &Connection,
+    plan: &mut Plan,
+    done: &mut Done,
+    letter: &mut impl FnMut(usize, DeadLetter) -> Option<DeadRow>,
+) -> duckdb::Result<()> {
+    if plan.unsynced.is_empty() {
+        return Ok(());
+    }
+    let mut room =
+        MAX_UNSYNCED - connection.query_row("SELECT count(*) FROM g.unsynced", [], |r| r.get::<_, i64>(0))?;
+    let mut seen: HashSet<(i32, i64, u64)> = HashSet::new();
+    {
+        let mut known = connection.prepare("SELECT node_ts, value FROM g.unsynced WHERE series = ?")?;
+        let touched: HashSet<i32> = plan.unsynced.iter().map(|u| u.series).collect();
+        for series in touched {
+            let rows = known.query_map(params![series], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, f64>(1)?)))?;
+            for row in rows {
+                let (node_ts, value) = row?;
+                seen.insert((series, node_ts, value.to_bits()));
+            }
+        }
+    }
+    let mut rows: Vec<UnsyncedRow> = Vec::new();
+    for one in &plan.unsynced {
+        if !seen.insert((one.series, one.node_ts.micros(), one.value.to_bits())) {
+            done.duplicate += 1;
+        } else if room <= 0 {
+            done.unsynced_full += 1;
+            let detail = format!("series {} at node time {} us: {}", one.series, one.node_ts.micros(), one.value);
+            plan.dead.extend(letter(one.envelope, DeadLetter::new(DeadReason::UnsyncedFull, detail, &[])));
+        } else {
+            room -= 1;
+            rows.push(*one);
+        }
+    }
+    done.unsynced = rows.len() as u64;
+    let mut appender = connection.appender_to_catalog_and_db("unsynced", "g", "main")?;
+    let boot = boot_id();
+    for u in &rows {
+        appender.append_row(params![u.series, boot, u.boottime, u.node_ts.micros(), u.value])?;
+    }
+    appender.flush()
+}
+
+/// The kernel's id of this boot; `None` where it cannot be read.
+fn boot_id() -> Option<String> {
+    Some(std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
+}
+
+fn events(connection: &Connection, events: &[EventRow]) -> duckdb::Result<u64> {
+    if events.is_empty() {
+        return Ok(0);
+    }
+    let mut fresh = Vec::with_capacity(events.len());
+    let mut seen = HashSet::new();
+    let mut known = connection
+        .prepare("SELECT count(*) FROM g.events WHERE ts = make_timestamp(?) AND node = ? AND kind = ? AND data = ?")?;
+    for e in events {
+        if e.known_by_time {
+            let stored: i64 = known.query_row(params![e.ts.micros(), e.node, &*e.kind, e.data], |r| r.get(0))?;
+            if stored > 0 || !seen.insert(e) {
+                continue;
+            }
+        }
+        fresh.push(e);
+    }
+    let mut appender = connection.appender_to_catalog_and_db("events", "g", "main")?;
+    for e in &fresh {
+        appender.append_row(params![e.node, timestamp(e.ts), &*e.kind, e.data])?;
+    }
+    appender.flush()?;
+    Ok(fresh.len() as u64)
+}
+
+fn dead_letters(connection: &Connection, dead: &[DeadRow]) -> duckdb::Result<u64> {
+    if dead.is_empty() {
+        return Ok(0);
+    }
+    let mut appender = connection.appender_to_catalog_and_db("dead_letters", "g", "main")?;
+    for d in dead {
+        let reason = format!("{}: {}", d.letter.reason.as_str(), d.letter.detail);
+        appender.append_row(params![timestamp(d.ts), &*d.source, reason, d.letter.excerpt])?;
+    }
+    appender.flush()?;
+    Ok(dead.len() as u64)
+}

@@ -1,0 +1,261 @@
+//! Opening the database: an in-memory root with all limits set, the file attached to it as `g`, the migrations, and what
+//! is kept in memory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use duckdb::{Config, Connection};
+
+use super::catalog::{Catalog, Newest, Node, Series};
+use super::lock::LockError;
+use super::redelivery::{self, Unconfirmed};
+use super::schema;
+use crate::config;
+use crate::reading::Timestamp;
+
+/// Bytes of WAL that start a checkpoint. Small, because a WAL is replayed under the memory limit after a crash.
+const CHECKPOINT_THRESHOLD: &str = "4MB";
+/// Bytes of one block of the file. The smallest size that keeps integer compression.
+const BLOCK_SIZE: u32 = 65_536;
+/// Bytes that a query may spill to disk before it fails.
+const MAX_TEMP: &str = "128MB";
+
+/// Why the store was not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another daemon has the database.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The file is of a newer version than this program.
+    #[error(
+        "{path} was written by a newer version of gadwall ({found}); this one knows up to {known}: install the newer version"
+    )]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// What the file says.
+        found: String,
+        /// What this program writes.
+        known: String,
+    },
+    /// The folder cannot be made or written.
+    #[error("cannot use the folder {path}: {source}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// DuckDB refused.
+    #[error("cannot open {path}: {source}")]
+    Database {
+        /// The database.
+        path: PathBuf,
+        /// DuckDB's words.
+        source: duckdb::Error,
+    },
+}
+
+/// The root connection, and how to attach the file to it.
+#[derive(Debug)]
+pub struct Root {
+    /// The writer's connection. The file is `g` in it.
+    pub connection: Connection,
+    path: PathBuf,
+}
+
+impl Root {
+    /// Opens the root with the limits of `config`, and attaches the file. Blocks while a WAL is replayed.
+    ///
+    /// # Errors
+    /// [`OpenError::Newer`] or [`OpenError::Database`].
+    pub fn open(config: &config::Store) -> Result<Self, OpenError> {
+        let path = config.path.clone();
+        let dir = path.parent().unwrap_or(Path::new("."));
+        let connection =
+            limited_root(config, dir).map_err(|source| OpenError::Database { path: path.clone(), source })?;
+        let root = Self { connection, path };
+        root.attach().map_err(|e| root.explain(e))?;
+        Ok(root)
+    }
+
+    /// Attaches the file as `g`; replays its WAL.
+    ///
+    /// # Errors
+    /// Whatever DuckDB reports; nothing is attached then.
+    pub fn attach(&self) -> duckdb::Result<()> {
+        let path = quoted(&self.path.to_string_lossy());
+        self.connection.execute_batch(&format!("ATTACH {path} AS g (BLOCK_SIZE {BLOCK_SIZE})"))
+    }
+
+    /// Lets go of the file. Fails while nothing is attached, which is what a failed [`Root::attach`] leaves behind.
+    ///
+    /// # Errors
+    /// Whatever DuckDB reports.
+    pub fn detach(&self) -> duckdb::Result<()> {
+        self.connection.execute_batch("DETACH g")
+    }
+
+    /// Whether the file is attached.
+    ///
+    /// # Errors
+    /// Whatever DuckDB reports.
+    pub fn is_attached(&self) -> duckdb::Result<bool> {
+        self.connection.query_row("SELECT count(*) FROM duckdb_databases() WHERE database_name = 'g'", [], |r| {
+            r.get::<_, i64>(0).map(|n| n > 0)
+        })
+    }
+
+    /// Brings the schema to the version of this program, in one transaction.
+    ///
+    /// # Errors
+    /// [`OpenError::Newer`] for a file from a newer version, which is left as it is.
+    pub fn migrate(&self) -> Result<(), OpenError> {
+        let found = self.schema_version().map_err(|e| self.explain(e))?;
+        let known = schema::MIGRATIONS.len();
+        let Some(missing) = usize::try_from(found).ok().and_then(|v| schema::MIGRATIONS.get(v..)) else {
+            return Err(OpenError::Newer {
+                path: self.path.clone(),
+                found: format!("schema {found}"),
+                known: format!("schema {known}"),
+            });
+        };
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let sql = format!(
+            "BEGIN TRANSACTION; {} DELETE FROM g.meta WHERE key = 'schema'; \
+             INSERT INTO g.meta VALUES ('schema', '{known}'); COMMIT;",
+            missing.concat()
+        );
+        self.connection.execute_batch(&sql).map_err(|e| self.explain(e))?;
+        tracing::info!(from = found, to = known, path = %self.path.display(), "the schema is up to date");
+        Ok(())
+    }
+
+    fn schema_version(&self) -> duckdb::Result<i64> {
+        let exists: i64 = self.connection.query_row(
+            "SELECT count(*) FROM duckdb_tables() WHERE database_name = 'g' AND table_name = 'meta'",
+            [],
+            |r| r.get(0),
+        )?;
+        if exists == 0 {
+            return Ok(0);
+        }
+        self.connection.query_row(
+            "SELECT coalesce(max(try_cast(value AS BIGINT)), 0) FROM g.meta WHERE key = 'schema'",
+            [],
+            |r| r.get(0),
+        )
+    }
+
+    /// Reads what is kept in memory: nodes, series, and the newest reading of each series (one scan of two columns).
+    ///
+    /// # Errors
+    /// Whatever DuckDB reports.
+    pub fn load_catalog(&self) -> duckdb::Result<Catalog> {
+        let mut catalog = Catalog::default();
+        let mut nodes =
+            self.connection.prepare("SELECT node, source, name, epoch_us(first_seen) FROM g.nodes ORDER BY node")?;
+        let rows = nodes.query_map([], |r| {
+            Ok(Node {
+                id: r.get(0)?,
+                source: Arc::from(r.get::<_, String>(1)?),
+                name: Arc::from(r.get::<_, String>(2)?),
+                first_seen: Timestamp(r.get(3)?),
+                series: Vec::new(),
+            })
+        })?;
+        for node in rows {
+            catalog.add_node(node?);
+        }
+        let mut series = self.connection.prepare("SELECT series, node, metric, unit FROM g.series ORDER BY series")?;
+        let rows = series.query_map([], |r| {
+            Ok(Series {
+                id: r.get(0)?,
+                node: r.get(1)?,
+                metric: Arc::from(r.get::<_, String>(2)?),
+                unit: r.get::<_, Option<String>>(3)?.map(Arc::from),
+                newest: None,
+            })
+        })?;
+        for one in rows {
+            catalog.add_series(one?);
+        }
+        let mut newest = self.connection.prepare(
+            "SELECT series, epoch_us(max(ts)), arg_max(value, ts), arg_max_null(lag, ts) FROM g.readings GROUP BY series",
+        )?;
+        let rows = newest.query_map([], |r| {
+            Ok((r.get::<_, i32>(0)?, Newest { ts: Timestamp(r.get(1)?), value: r.get(2)?, lag: r.get(3)? }))
+        })?;
+        for row in rows {
+            let (id, newest) = row?;
+            if let Some(series) = catalog.series_mut(id) {
+                series.newest = Some(newest);
+            }
+        }
+        Ok(catalog)
+    }
+
+    /// The number of the last batch, and what its broker may send again.
+    ///
+    /// # Errors
+    /// Whatever DuckDB reports.
+    pub fn load_commits(&self) -> duckdb::Result<(i64, Unconfirmed)> {
+        let mut last = 0;
+        let mut unconfirmed = Unconfirmed::default();
+        let mut commits = self.connection.prepare("SELECT batch, unconfirmed FROM g.commits ORDER BY batch")?;
+        let rows = commits.query_map([], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, Option<Vec<u8>>>(1)?)))?;
+        for row in rows {
+            let (batch, blob) = row?;
+            last = batch;
+            unconfirmed.committed(batch, redelivery::decode(blob.as_deref().unwrap_or_default()));
+        }
+        Ok((last, unconfirmed))
+    }
+
+    /// Number of rows of one of our tables.
+    ///
+    /// # Errors
+    /// Whatever DuckDB reports.
+    pub fn count(&self, table: &str) -> duckdb::Result<i64> {
+        self.connection.query_row(&format!("SELECT count(*) FROM g.{table}"), [], |r| r.get(0))
+    }
+
+    /// Names the file in DuckDB's error; a file of a newer DuckDB is told from a damaged one.
+    pub fn explain(&self, source: duckdb::Error) -> OpenError {
+        let text = source.to_string();
+        if text.contains("newer version") || text.contains("newer DuckDB version") {
+            return OpenError::Newer {
+                path: self.path.clone(),
+                found: text.lines().next().unwrap_or_default().to_owned(),
+                known: format!("schema {}", schema::MIGRATIONS.len()),
+            };
+        }
+        OpenError::Database { path: self.path.clone(), source }
+    }
+}
+
+fn limited_root(config: &config::Store, dir: &Path) -> duckdb::Result<Connection> {
+    let flags = Config::default()
+        .with("memory_limit", format!("{}B", config.memory_limit))?
+        .with("threads", "1")?
+        .with("async_threads", "1")?
+        .with("checkpoint_threshold", CHECKPOINT_THRESHOLD)?
+        .with("temp_directory", dir.join("gadwall.tmp").to_string_lossy())?
+        .with("max_temp_directory_size", MAX_TEMP)?
+        .with("autoinstall_known_extensions", "false")?
+        .with("autoload_known_extensions", "false")?;
+    let root = Connection::open_in_memory_with_flags(flags)?;
+    // The order matters: the folder has to be allowed before everything else is forbidden, and that before it is locked.
+    root.execute_batch(&format!(
+        "SET allowed_directories = [{}]; SET enable_external_access = false; SET lock_configuration = true;",
+        quoted(&dir.to_string_lossy())
+    ))?;
+    Ok(root)
+}
+
+/// A text as an SQL literal.
+fn quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}

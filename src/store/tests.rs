@@ -1,0 +1,329 @@
+//! The store from the channel to the file and back, with a real DuckDB file.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use duckdb::Connection;
+
+use super::*;
+use crate::pipeline::{Intake, Notice, channel};
+use crate::reading::{
+    Arrival, DeadLetter, DeadReason, Decoded, Delivery, Envelope, Event, Outcome, Reading, Receipt, Timestamp, When,
+};
+
+const NOW: i64 = 1_760_000_000;
+
+fn arrival(secs: i64) -> Arrival {
+    Arrival { at: Timestamp::from_secs(secs), boottime: 5_000_000, trusted: true }
+}
+
+fn reading(node: &str, metric: &str, when: When, value: f64) -> Reading {
+    Reading { node: node.into(), metric: metric.into(), unit: Some("degC"), when, value }
+}
+
+fn at(secs: i64) -> When {
+    When::Live(Timestamp::from_secs(secs))
+}
+
+struct Bench {
+    dir: tempfile::TempDir,
+    config: config::Store,
+    metrics: Arc<Metrics>,
+    answers: Arc<Mutex<Vec<Outcome>>>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config::Store {
+            path: dir.path().join("g.duckdb"),
+            flush_interval: Duration::from_secs(3600),
+            ..config::Store::default()
+        };
+        Self { dir, config, metrics: Arc::default(), answers: Arc::default() }
+    }
+
+    /// Runs one life of the store: everything that `send` sends is committed when it returns.
+    fn life(&mut self, send: impl FnOnce(&Sender)) {
+        self.metrics = Arc::default();
+        let store = open(&self.config, &self.metrics).unwrap();
+        let (intake, outlet) = channel(&config::Intake::default(), Arc::clone(&self.metrics));
+        let sender = Sender { intake, answers: Arc::clone(&self.answers) };
+        send(&sender);
+        drop(sender);
+        store.writer.run(&outlet).unwrap();
+    }
+
+    fn rows(&self) -> Vec<(String, String, i64, f64, Option<i32>)> {
+        let c = Connection::open(&self.config.path).unwrap();
+        let mut q = c
+            .prepare(
+                "SELECT n.name, s.metric, epoch_us(r.ts), r.value, r.lag FROM readings r JOIN series s USING (series)
+                 JOIN nodes n USING (node) ORDER BY ALL",
+            )
+            .unwrap();
+        q.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?)))
+            .unwrap()
+            .collect::<Result<_, _>>()
+            .unwrap()
+    }
+
+    fn text(&self, sql: &str) -> Vec<String> {
+        let c = Connection::open(&self.config.path).unwrap();
+        let mut q = c.prepare(sql).unwrap();
+        q.query_map([], |r| r.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    }
+}
+
+struct Sender {
+    intake: Intake,
+    answers: Arc<Mutex<Vec<Outcome>>>,
+}
+
+impl Sender {
+    fn send(&self, secs: i64, readings: Vec<Reading>) {
+        self.envelope(secs, Decoded { readings, ..Decoded::default() }, None);
+    }
+
+    fn envelope(&self, secs: i64, content: Decoded, delivery: Option<Delivery>) {
+        let answers = Arc::clone(&self.answers);
+        let envelope = Envelope {
+            source: "hub".into(),
+            arrival: arrival(secs),
+            content,
+            delivery,
+            waiting: false,
+            receipt: Receipt::new(move |o| answers.lock().unwrap().push(o)),
+        };
+        self.intake.try_send(envelope).unwrap();
+    }
+}
+
+#[test]
+fn readings_events_and_dead_letters_are_stored_as_they_came() {
+    let mut b = Bench::new();
+    b.life(|s| {
+        s.envelope(
+            NOW,
+            Decoded {
+                readings: vec![
+                    reading("7", "temperature", at(NOW - 90), 21.5),
+                    reading("7", "humidity", When::Arrival, 48.75),
+                ],
+                events: vec![Event {
+                    node: "7".into(),
+                    kind: "event".into(),
+                    when: When::Arrival,
+                    data: "3 ff".into(),
+                }],
+                dead: vec![DeadLetter::new(DeadReason::Malformed, "no such keyword", b"\xff\x00x")],
+            },
+            None,
+        );
+    });
+    assert_eq!(
+        b.rows(),
+        [
+            ("7".into(), "humidity".into(), NOW * 1_000_000, 48.75, Some(0)),
+            ("7".into(), "temperature".into(), (NOW - 90) * 1_000_000, 21.5, Some(90)),
+        ]
+    );
+    assert_eq!(
+        b.text("SELECT kind || ' ' || data || ' ' || epoch(ts)::BIGINT FROM events"),
+        [format!("event 3 ff {NOW}")]
+    );
+    assert_eq!(
+        b.text("SELECT source || ' ' || reason || ' ' || hex(excerpt) FROM dead_letters"),
+        ["hub malformed: no such keyword FF0078"]
+    );
+    assert_eq!(b.text("SELECT unit FROM series ORDER BY series"), ["degC", "degC"]);
+    assert_eq!(*b.answers.lock().unwrap(), [Outcome::Committed]);
+    assert_eq!(b.metrics.readings.committed.get(), 2);
+    assert_eq!(b.metrics.store.events.get(), 1);
+    assert_eq!(b.metrics.store.dead_letters.get(), 1);
+    assert_eq!(b.metrics.queue.depth.get(), 0, "all permits are given back");
+}
+
+#[test]
+fn what_is_sent_again_is_stored_once_also_after_a_restart() {
+    let mut b = Bench::new();
+    let batch = || {
+        (0..10).map(|i| reading("7", "t", When::Stored(Timestamp::from_secs(NOW + i)), i as f64)).collect::<Vec<_>>()
+    };
+    b.life(|s| {
+        s.send(NOW + 20, batch());
+        s.send(NOW + 21, batch());
+        s.send(NOW + 22, vec![reading("7", "t", at(NOW + 5), 99.0)]);
+    });
+    assert_eq!(b.metrics.readings.committed.get(), 10);
+    assert_eq!(b.metrics.readings.duplicate.get(), 10);
+    assert_eq!(b.metrics.readings.conflict.get(), 1);
+    b.life(|s| s.send(NOW + 30, batch()));
+    assert_eq!(b.metrics.readings.committed.get(), 0);
+    assert_eq!(b.metrics.readings.duplicate.get(), 10);
+    let values: Vec<f64> = b.rows().iter().map(|r| r.3).collect();
+    assert_eq!(values, (0..10).map(f64::from).collect::<Vec<_>>());
+    let expected = "conflict: series 1 at 2025-10-09T08:53:25Z: 5 is stored, 99 came";
+    assert_eq!(b.text("SELECT reason FROM dead_letters"), [expected]);
+    assert_eq!(b.answers.lock().unwrap().len(), 4);
+    assert!(b.answers.lock().unwrap().iter().all(|o| *o == Outcome::Committed), "conflicts count as stored");
+}
+
+#[test]
+fn late_readings_fill_gaps_and_do_not_move_the_newest() {
+    let mut b = Bench::new();
+    b.life(|s| {
+        s.send(NOW, vec![reading("7", "t", at(NOW), 1.0)]);
+        // Far apart, out of order, and twice within the batch.
+        let old = [NOW - 40 * 86_400, NOW - 10, NOW - 40 * 86_400, NOW - 20];
+        s.send(NOW, old.iter().map(|t| reading("7", "t", at(*t), 2.0)).collect());
+    });
+    let times: Vec<i64> = b.rows().iter().map(|r| r.2 / 1_000_000 - NOW).collect();
+    assert_eq!(times, [-40 * 86_400, -20, -10, 0]);
+    assert_eq!(b.metrics.readings.duplicate.get(), 1);
+    let store = open(&b.config, &Arc::default()).unwrap();
+    let catalog = store.writer.catalog_for_test();
+    let catalog = catalog.read().unwrap();
+    assert_eq!(catalog.series(1).unwrap().newest.unwrap().ts, Timestamp::from_secs(NOW));
+}
+
+#[test]
+fn stamps_of_one_moment_move_by_a_microsecond_and_a_clock_that_steps_back_finds_free_ones() {
+    let mut b = Bench::new();
+    b.life(|s| {
+        s.send(NOW, (0..3).map(|i| reading("7", "t", When::Arrival, f64::from(i))).collect());
+        s.send(NOW + 3_600, vec![reading("7", "t", When::Arrival, 3.0)]);
+        s.send(NOW, vec![reading("7", "t", When::Arrival, 4.0), reading("7", "t", When::Arrival, 5.0)]);
+    });
+    let got: Vec<(i64, f64)> = b.rows().iter().map(|r| (r.2 - NOW * 1_000_000, r.3)).collect();
+    assert_eq!(got, [(0, 0.0), (1, 1.0), (2, 2.0), (3, 4.0), (4, 5.0), (3_600_000_000, 3.0)]);
+    assert_eq!(b.metrics.readings.committed.get(), 6);
+    assert_eq!(b.metrics.readings.duplicate.get(), 0, "equal stamps are different readings");
+}
+
+#[test]
+fn impossible_times_are_kept_aside_or_stamped() {
+    let mut b = Bench::new();
+    let stored = |t: i64, v: f64| reading("7", "t", When::Stored(Timestamp::from_secs(t)), v);
+    b.life(|s| {
+        s.send(NOW, vec![stored(30, 1.0), stored(NOW + 90_000, 2.0), stored(NOW + 86_400, 3.0)]);
+        s.send(NOW, vec![reading("7", "u", at(12), 4.0)]);
+    });
+    assert_eq!(b.metrics.readings.unsynced.get(), 2);
+    b.life(|s| s.send(NOW + 5, vec![stored(30, 1.0), stored(30, 1.5)]));
+    assert_eq!(b.metrics.readings.duplicate.get(), 1);
+    assert_eq!(b.metrics.readings.unsynced.get(), 1, "another value at the same impossible time is another reading");
+    assert_eq!(
+        b.text("SELECT node_ts || ' ' || value FROM unsynced ORDER BY ALL"),
+        ["1760090000000000 2.0", "30000000 1.0", "30000000 1.5"]
+    );
+    let got: Vec<(String, i64, f64)> = b.rows().into_iter().map(|r| (r.1, r.2 / 1_000_000, r.3)).collect();
+    assert_eq!(got, [("t".into(), NOW + 86_400, 3.0), ("u".into(), NOW, 4.0)]);
+    assert_eq!(b.text("SELECT data FROM events"), ["impossible time 12000000 us, stamped at arrival"]);
+}
+
+#[test]
+fn an_untrusted_clock_leaves_the_lag_open() {
+    let mut b = Bench::new();
+    b.life(|s| {
+        let content = Decoded { readings: vec![reading("7", "t", When::Arrival, 1.0)], ..Decoded::default() };
+        let mut a = arrival(1_000);
+        a.trusted = false;
+        let envelope = Envelope {
+            source: "hub".into(),
+            arrival: a,
+            content,
+            delivery: None,
+            waiting: true,
+            receipt: Receipt::none(),
+        };
+        s.intake.try_send(envelope).unwrap();
+    });
+    assert_eq!(b.rows(), [("7".into(), "t".into(), 1_000_000_000, 1.0, None)]);
+}
+
+#[test]
+fn a_redelivered_message_without_a_time_is_stored_once_also_after_a_restart() {
+    let mut b = Bench::new();
+    let one = || Decoded { readings: vec![reading("7", "t", When::Arrival, 1.0)], ..Decoded::default() };
+    let sent = |packet, dup| Some(Delivery { packet, dup, digest: [7; 16], part: 0 });
+    b.life(|s| {
+        s.envelope(NOW, one(), sent(1, false));
+        s.envelope(NOW + 1, one(), sent(1, true)); // the first copy is still in the batch in hand
+        s.envelope(NOW + 2, one(), sent(2, false)); // a stuck sensor: an equal payload, another message
+    });
+    assert_eq!(b.metrics.readings.committed.get(), 2);
+    assert_eq!(b.metrics.readings.duplicate.get(), 1);
+    b.life(|s| {
+        s.envelope(NOW + 3, one(), sent(2, true));
+        s.intake.notice(Notice::Confirmed("hub".into(), vec![(1, [7; 16])])).unwrap();
+        s.envelope(NOW + 4, one(), sent(1, true)); // confirmed before: the id was used again
+    });
+    assert_eq!(b.metrics.readings.duplicate.get(), 1);
+    assert_eq!(b.rows().iter().map(|r| r.2 / 1_000_000 - NOW).collect::<Vec<_>>(), [0, 2, 4]);
+    b.life(|s| {
+        s.intake.notice(Notice::SessionLost("hub".into())).unwrap();
+        s.envelope(NOW + 5, one(), sent(1, true));
+    });
+    assert_eq!(b.rows().len(), 4, "a lost session's ids mean nothing");
+}
+
+#[test]
+fn a_flood_of_names_becomes_dead_letters_and_known_series_go_on() {
+    let mut b = Bench::new();
+    (b.config.max_nodes, b.config.max_series) = (3, 10);
+    b.life(|s| {
+        s.send(NOW, (0..20).map(|i| reading(&format!("n{i}"), "t", at(NOW), 1.0)).collect());
+        s.send(NOW, (0..20).map(|i| reading("n0", &format!("m{i}"), at(NOW), 1.0)).collect());
+        s.send(NOW + 1, vec![reading("n2", "t", at(NOW + 1), 2.0)]);
+    });
+    assert_eq!(b.metrics.readings.dead(DeadReason::TooManyNodes).get(), 17);
+    assert_eq!(b.metrics.readings.dead(DeadReason::TooManySeries).get(), 15, "one source has four fifths: 8 series");
+    assert_eq!(b.metrics.readings.committed.get(), 9);
+    assert_eq!(b.text("SELECT count(*)::VARCHAR FROM nodes"), ["3"]);
+    assert_eq!(
+        b.text("SELECT reason FROM dead_letters ORDER BY 1"),
+        ["too-many-nodes: t of node n3, value 1", "too-many-series: m5 of node n0, value 1"]
+    );
+}
+
+#[test]
+fn a_file_of_a_newer_version_is_refused_and_left_alone() {
+    let mut b = Bench::new();
+    b.life(|s| s.send(NOW, vec![reading("7", "t", at(NOW), 1.0)]));
+    Connection::open(&b.config.path)
+        .unwrap()
+        .execute_batch("UPDATE meta SET value = '999' WHERE key = 'schema'")
+        .unwrap();
+    let before = std::fs::read(&b.config.path).unwrap();
+    let error = match open(&b.config, &Arc::default()) {
+        Ok(_) => panic!("a newer file was opened"),
+        Err(e) => e,
+    };
+    assert!(matches!(error, OpenError::Newer { .. }));
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "{} was written by a newer version of gadwall (schema 999); this one knows up to schema 1: install the newer version",
+            b.config.path.display()
+        )
+    );
+    assert_eq!(std::fs::read(&b.config.path).unwrap(), before);
+    assert!(matches!(open(&b.config, &Arc::default()), Err(OpenError::Newer { .. })), "the lock was given back");
+}
+
+#[test]
+fn old_commits_are_deleted_unless_a_broker_may_send_their_messages_again() {
+    let mut b = Bench::new();
+    b.config.batch_rows = 1;
+    b.life(|s| {
+        let one = |t| Decoded { readings: vec![reading("7", "t", at(t), 1.0)], ..Decoded::default() };
+        for i in 0..130 {
+            let delivery = (i == 70).then_some(Delivery { packet: 1, dup: false, digest: [1; 16], part: 0 });
+            s.envelope(NOW + i, one(NOW + i), delivery);
+        }
+    });
+    assert_eq!(b.rows().len(), 130);
+    assert_eq!(b.text("SELECT min(batch)::VARCHAR || ' ' || max(batch) FROM commits"), ["71 130"]);
+    assert!(b.dir.path().join("gadwall.lock").exists());
+}

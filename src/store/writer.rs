@@ -1,0 +1,345 @@
+//! The one thread that writes: takes envelopes from the channel, makes batches, commits them, and answers.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{TryRecvError, select_biased};
+
+use super::bounds::{DeadRate, Trim};
+use super::catalog::Catalog;
+use super::commit::{self, Done};
+use super::open::Root;
+use super::plan::{DeadRow, Limits, Plan, Planner};
+use super::reader::Reader;
+use super::redelivery::Unconfirmed;
+use crate::clock;
+use crate::config;
+use crate::metrics::Metrics;
+use crate::pipeline::{Batch, Item, Notice, Outlet};
+use crate::reading::{DeadReason, Outcome};
+
+/// How often the writer shows that it lives while nothing comes.
+const HEARTBEAT: Duration = Duration::from_millis(500);
+/// First and longest pause between attempts to get a failed store back.
+const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Why the writer ended without having stored everything.
+#[derive(Debug, thiserror::Error)]
+pub enum WriterError {
+    /// The stop's deadline passed while the store could not commit.
+    #[error("{rows} rows were not stored before the stop: their senders have no acknowledgement ({reason})")]
+    Unflushed {
+        /// Rows of the batch in hand.
+        rows: usize,
+        /// Why the last attempt failed.
+        reason: String,
+    },
+}
+
+/// When a stop must be over; set once by the service.
+#[derive(Debug, Default)]
+pub struct StopBy(AtomicI64);
+
+impl StopBy {
+    /// Gives what is stored until then `within` from now.
+    pub fn set(&self, within: Duration) {
+        let micros = i64::try_from(within.as_micros()).unwrap_or(i64::MAX);
+        self.0.store(clock::boottime().saturating_add(micros), Ordering::Release);
+    }
+
+    fn passed(&self) -> bool {
+        let by = self.0.load(Ordering::Acquire);
+        by != 0 && clock::boottime() >= by
+    }
+}
+
+/// The store's writing half. It owns the writing connection and is moved to its thread.
+pub struct Writer {
+    root: Root,
+    reader: Reader,
+    catalog: Arc<RwLock<Catalog>>,
+    metrics: Arc<Metrics>,
+    limits: Limits,
+    batch: Batch,
+    number: i64,
+    unconfirmed: Unconfirmed,
+    dead_rate: DeadRate,
+    trim: Trim,
+    stop_by: Arc<StopBy>,
+}
+
+impl Writer {
+    /// A writer behind an opened `root`, whose last batch was `number`.
+    pub(super) fn new(
+        root: Root,
+        reader: Reader,
+        catalog: Arc<RwLock<Catalog>>,
+        metrics: Arc<Metrics>,
+        config: &config::Store,
+        (number, unconfirmed): (i64, Unconfirmed),
+        trim: Trim,
+    ) -> Self {
+        Self {
+            root,
+            reader,
+            catalog,
+            metrics,
+            limits: Limits { nodes: config.max_nodes, series: config.max_series },
+            batch: Batch::new(config.batch_rows, config.flush_interval),
+            number,
+            unconfirmed,
+            dead_rate: DeadRate::default(),
+            trim,
+            stop_by: Arc::default(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn catalog_for_test(&self) -> Arc<RwLock<Catalog>> {
+        Arc::clone(&self.catalog)
+    }
+
+    /// The stop's deadline, to be set from outside.
+    pub fn stop_by(&self) -> Arc<StopBy> {
+        Arc::clone(&self.stop_by)
+    }
+
+    /// Writes until all senders of `outlet` are gone and everything is stored; then checkpoints. Blocks its thread.
+    ///
+    /// # Errors
+    /// [`WriterError::Unflushed`] when the store could not commit before the stop's deadline.
+    pub fn run(mut self, outlet: &Outlet) -> Result<(), WriterError> {
+        let mut open = true;
+        let mut nudged = false;
+        while open || !self.batch.is_empty() {
+            self.alive();
+            if open && !nudged && !self.batch.is_due(Instant::now()) {
+                let wait = self
+                    .batch
+                    .deadline()
+                    .map_or(HEARTBEAT, |d| d.saturating_duration_since(Instant::now()).min(HEARTBEAT));
+                select_biased! {
+                    recv(outlet.nudges) -> nudge => nudged = nudge.is_ok(),
+                    recv(outlet.items) -> item => match item {
+                        Ok(item) => self.take(item),
+                        Err(_) => open = false,
+                    },
+                    default(wait) => {}
+                }
+            }
+            // A request to commit covers everything that was sent before it: it is taken out first, and then the
+            // channel is emptied. It stays in force while a full batch has to go first.
+            nudged |= outlet.nudges.try_recv().is_ok();
+            while open && !self.batch.is_full() {
+                match outlet.items.try_recv() {
+                    Ok(item) => self.take(item),
+                    Err(TryRecvError::Empty) => {
+                        if std::mem::take(&mut nudged) && !self.batch.is_empty() {
+                            self.batch.want();
+                        }
+                        break;
+                    }
+                    Err(TryRecvError::Disconnected) => open = false,
+                }
+            }
+            if !open && !self.batch.is_empty() {
+                self.batch.want();
+            }
+            if self.batch.is_due(Instant::now()) {
+                self.commit()?;
+            }
+        }
+        self.close();
+        Ok(())
+    }
+
+    fn take(&mut self, item: Item) {
+        match item {
+            Item::Envelope(envelope) => self.batch.push(Instant::now(), envelope),
+            Item::Notice(Notice::Confirmed(source, packets)) => self.unconfirmed.confirmed(&source, &packets),
+            Item::Notice(Notice::SessionLost(source)) => self.unconfirmed.session_lost(&source),
+        }
+    }
+
+    fn alive(&self) {
+        self.metrics.store.writer_alive_at.set(clock::boottime());
+    }
+
+    /// Commits the batch in hand, however often it takes, and answers its senders.
+    fn commit(&mut self) -> Result<(), WriterError> {
+        let number = self.number + 1;
+        let mut pause = RETRY.0;
+        loop {
+            let started = Instant::now();
+            let mut plan = self.plan();
+            let planned = (plan.fast.len() + plan.late.len()) as u64;
+            match self.write(&mut plan, number) {
+                Ok(done) => {
+                    self.durable(number, plan, &done, started.elapsed());
+                    return Ok(());
+                }
+                Err(error) => {
+                    self.metrics.store.failed.inc();
+                    if !self.metrics.store.down.swap(true, Ordering::AcqRel) {
+                        tracing::error!(%error, rows = self.batch.rows(), "a commit failed; its batch is kept");
+                    }
+                    if self.recover(number, &error.to_string(), &mut pause)? {
+                        // It failed after it was durable. What became of each late row is not known any more, so all
+                        // count as committed; the catalog is read from the file.
+                        let done = Done { committed: planned, ..Done::default() };
+                        self.reload(&mut plan);
+                        self.durable(number, plan, &done, started.elapsed());
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    fn plan(&self) -> Plan {
+        let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
+        let mut planner = Planner::new(&catalog, &self.unconfirmed, self.limits);
+        for (index, envelope) in self.batch.envelopes().iter().enumerate() {
+            planner.add(index, envelope);
+        }
+        planner.finish()
+    }
+
+    fn write(&mut self, plan: &mut Plan, number: i64) -> duckdb::Result<Done> {
+        let now = Instant::now();
+        let (batch, dead_rate) = (&self.batch, &mut self.dead_rate);
+        // What came in an envelope was limited by its source; what the store makes itself is limited here.
+        plan.dead.retain(|row| match row.letter.reason {
+            DeadReason::TooManyNodes | DeadReason::TooManySeries => {
+                dead_rate.allows(&row.source, row.letter.reason, now)
+            }
+            _ => true,
+        });
+        commit::write(
+            &self.root.connection,
+            plan,
+            number,
+            clock::realtime(),
+            self.unconfirmed.oldest_batch(),
+            |index, letter| {
+                let envelope = batch.envelopes().get(index)?;
+                let source = Arc::clone(&envelope.source);
+                dead_rate.allows(&source, letter.reason, now).then_some(DeadRow {
+                    ts: envelope.arrival.at,
+                    source,
+                    letter,
+                })
+            },
+        )
+    }
+
+    /// Everything of batch `number` is in the file: learn, count, answer.
+    fn durable(&mut self, number: i64, plan: Plan, done: &Done, took: Duration) {
+        self.number = number;
+        self.unconfirmed.committed(number, plan.deliveries);
+        {
+            let mut catalog = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
+            for node in plan.nodes {
+                catalog.add_node(node);
+            }
+            for series in plan.series {
+                catalog.add_series(series);
+            }
+            for (id, newest) in plan.newest {
+                if let Some(series) = catalog.series_mut(id)
+                    && series.newest.is_none_or(|known| newest.ts > known.ts)
+                {
+                    series.newest = Some(newest);
+                }
+            }
+            self.metrics.store.nodes.set(gauge(catalog.node_count()));
+            self.metrics.store.series.set(gauge(catalog.series_count()));
+        }
+        let readings = &self.metrics.readings;
+        readings.committed.add(done.committed);
+        readings.duplicate.add(done.duplicate + plan.redelivered);
+        readings.conflict.add(done.conflict);
+        readings.dead(DeadReason::Conflict).add(done.conflict);
+        readings.unsynced.add(done.unsynced);
+        readings.dead(DeadReason::UnsyncedFull).add(done.unsynced_full);
+        readings.dead(DeadReason::TooManyNodes).add(plan.too_many_nodes);
+        readings.dead(DeadReason::TooManySeries).add(plan.too_many_series);
+        let store = &self.metrics.store;
+        store.readings.add(i64::try_from(done.committed).unwrap_or(0));
+        store.events.add(done.events);
+        store.dead_letters.add(done.dead_letters);
+        store.commits.inc();
+        store.last_commit_us.set(i64::try_from(took.as_micros()).unwrap_or(i64::MAX));
+        store.last_commit_at.set(clock::boottime());
+        if store.down.swap(false, Ordering::AcqRel) {
+            tracing::info!("the store commits again");
+        }
+        for envelope in self.batch.take() {
+            envelope.answer(Outcome::Committed);
+        }
+        // Not part of the batch's transaction: a cut that fails must not make a durable batch look failed.
+        if let Err(error) = self.trim.wrote(&self.root.connection, done.dead_letters, done.events) {
+            tracing::warn!(%error, "a table over its bound was not cut; it will be tried again");
+        }
+    }
+
+    /// Brings the store back after an error; says whether batch `number` is in the file after all.
+    fn recover(&mut self, number: i64, reason: &str, pause: &mut Duration) -> Result<bool, WriterError> {
+        // Readers are stopped for as long as it takes: an open cursor makes ATTACH fail.
+        let _paused = self.reader.pause();
+        // The transaction may be over already; that it cannot be rolled back then is no news.
+        let _ = self.root.connection.execute_batch("ROLLBACK");
+        loop {
+            self.alive();
+            match self.reattach(number) {
+                Ok(durable) => return Ok(durable),
+                Err(error) => tracing::debug!(%error, "the store is not back yet"),
+            }
+            if self.stop_by.passed() {
+                return Err(WriterError::Unflushed { rows: self.batch.rows(), reason: reason.to_owned() });
+            }
+            std::thread::sleep(*pause);
+            *pause = (*pause * 2).min(RETRY.1);
+        }
+    }
+
+    fn reattach(&self, number: i64) -> duckdb::Result<bool> {
+        if self.root.is_attached()? {
+            self.root.detach()?;
+        }
+        self.root.attach()?;
+        let found: i64 =
+            self.root.connection.query_row("SELECT count(*) FROM g.commits WHERE batch = ?", [number], |r| r.get(0))?;
+        Ok(found > 0)
+    }
+
+    /// After a commit whose answer was lost the catalog is read from the file: late rows may have been stored or not.
+    fn reload(&self, plan: &mut Plan) {
+        match (self.root.load_catalog(), self.root.count("readings")) {
+            (Ok(catalog), Ok(rows)) => {
+                *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
+                plan.nodes.clear();
+                plan.series.clear();
+                plan.newest.clear();
+                self.metrics.store.readings.set(rows);
+            }
+            (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "the catalog was not read again"),
+        }
+    }
+
+    fn close(self) {
+        let _paused = self.reader.pause();
+        // A checkpoint that fails loses nothing: the WAL stays and is replayed at the next start.
+        if let Err(error) = self.root.connection.execute_batch("CHECKPOINT g") {
+            tracing::warn!(%error, "no checkpoint at the end; the next start replays the WAL");
+        }
+        if let Err(error) = self.root.detach() {
+            tracing::warn!(%error, "the database was not closed cleanly");
+        }
+    }
+}
+
+fn gauge(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
