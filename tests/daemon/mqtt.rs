@@ -185,10 +185,12 @@ fn retained_messages_are_old_news_unless_they_have_a_time() {
     client.flush();
     daemon.wait_stat("/readings/committed", 2);
     assert_eq!(daemon.terminate().code(), Some(0));
-    // The next subscription brings all of them again.
+    // Another client of the same name ends the session: the next subscription is a new one and brings all of them again.
+    drop(Client::connect(broker.port(), "gadwall-home", true, None));
     daemon.restart();
     daemon.wait_state("home", "up");
     wait_for("the retained messages to be counted", || daemon.reason("dropped", "retained") == 2);
+    daemon.wait_stat("/readings/duplicate", 1);
     timed(&mut client, "timed", T0 + 1, 4);
     client.flush();
     daemon.wait_stat("/readings/committed", 1);
@@ -571,6 +573,35 @@ fn nodes_above_the_bound_become_dead_letters() {
     wait_for("the others to be counted", || daemon.reason("dead", "too-many-nodes") == 20);
     assert_exactly(&daemon.finish(), since, &sent);
     assert_eq!(unacknowledged(&broker, "gadwall-home", 200), Vec::<String>::new());
+}
+
+#[test]
+fn whoever_waits_does_not_wait_for_the_flush_interval() {
+    let broker = Broker::new();
+    let since = now_micros();
+    let hour = "[store]\nflush-interval = \"1h\"\n";
+    let mut daemon = Daemon::start(&format!("{hour}{}", broker.section("home", "window = 1000", TIMED)));
+    daemon.wait_state("home", "up");
+    let mut client = broker.publisher();
+    let mut sent = Vec::new();
+    // Ten acknowledgements to come, and then silence.
+    for i in 0..10 {
+        sent.push(timed(&mut client, "n", T0 + i, i));
+    }
+    client.flush();
+    daemon.wait_stat("/readings/committed", 10);
+    // Half a window.
+    for i in 10..510 {
+        sent.push(timed(&mut client, "n", T0 + i, i));
+    }
+    client.flush();
+    daemon.wait_stat("/readings/committed", 500);
+    // A shutdown.
+    sent.push(timed(&mut client, "n", T0 + 1_000, 7));
+    client.flush();
+    daemon.wait_stat("/readings/received", 511);
+    assert_exactly(&daemon.finish(), since, &sent);
+    assert_eq!(unacknowledged(&broker, "gadwall-home", 2_000), Vec::<String>::new());
 }
 
 #[test]

@@ -185,14 +185,14 @@ impl Client {
         self.flush();
     }
 
-    /// Subscribes with QoS 0.
+    /// Subscribes with QoS 1.
     #[track_caller]
     pub fn subscribe(&mut self, filter: &str) {
         self.next_packet = self.next_packet % 65_535 + 1;
         let mut body = self.next_packet.to_be_bytes().to_vec();
         body.push(0);
         text(&mut body, filter);
-        body.push(0);
+        body.push(1);
         self.write(&packet(0x82, &body));
         let (first, _) = self.read(DEADLINE).expect("the broker answers SUBSCRIBE");
         assert_eq!(first, 0x90, "SUBACK");
