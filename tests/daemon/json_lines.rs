@@ -77,7 +77,7 @@ fn bad_lines_become_dead_letters_and_the_others_are_stored() {
     daemon.wait_state("hub", "up");
     port.send(r#"{"node": "n", "time": 1760000000, "a": 1}"#);
     let bad: [(&str, Vec<u8>); 9] = [
-        ("malformed", b"{\"node\": \"n\", \"a\": ".to_vec()),
+        ("malformed", b"{\"node\": \"n\", \"a\":".to_vec()),
         ("malformed", b"plain text".to_vec()),
         ("malformed", b"{\"node\": \"n\", \"a\": NaN}".to_vec()),
         ("malformed", b"[1, 2]".to_vec()),
