@@ -185,11 +185,9 @@ impl Daemon {
                 panic!("the daemon ended with {status} while starting");
             }
             if let Ok(text) = std::fs::read_to_string(self.http_addr()) {
-                if !text.trim().is_empty() {
-                    self.address = text.trim().to_owned();
-                    if self.try_get("/healthz").is_ok() {
-                        return;
-                    }
+                text.trim().clone_into(&mut self.address);
+                if self.try_get("/healthz").is_ok() {
+                    return;
                 }
             }
             assert!(Instant::now() < end, "the daemon does not answer on HTTP after {DEADLINE:?}");
@@ -392,10 +390,11 @@ impl Daemon {
         let name = format!("source {source}: ");
         for _ in 0..3_000 {
             failing = self.failing();
-            if let [one] = &failing[..] {
-                if one.starts_with(&name) && one.contains(text) {
-                    return;
-                }
+            if let [one] = &failing[..]
+                && one.starts_with(&name)
+                && one.contains(text)
+            {
+                return;
             }
             thread::sleep(Duration::from_millis(10));
         }
