@@ -1,6 +1,7 @@
 //! Acknowledged means durable, and once means once: the daemon is killed, stopped and cannot write, at the worst moments.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::harness::{
@@ -96,11 +97,18 @@ impl Stream {
         client.flush();
     }
 
-    /// Does something else while `n` messages are published.
-    fn publish_while(&mut self, broker: &Broker, n: i64, meanwhile: impl FnOnce()) {
+    /// Does something else while messages are published, `most` of them, or fewer if it is done before.
+    fn publish_while(&mut self, broker: &Broker, most: usize, meanwhile: impl FnOnce()) {
+        let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let publisher = scope.spawn(|| self.publish(broker, n));
+            let publisher = scope.spawn(|| {
+                let most = self.sent.len() + most;
+                while self.sent.len() < most && !done.load(Ordering::Acquire) {
+                    self.publish(broker, 100);
+                }
+            });
             meanwhile();
+            done.store(true, Ordering::Release);
             publisher.join().expect("the publisher does not panic");
         });
     }
@@ -253,16 +261,17 @@ fn a_stop_in_the_middle_of_a_brokers_burst_keeps_what_was_acknowledged() {
     daemon.wait_state("home", "up");
     let mut stream = Stream::new();
     let from = broker.log_len();
-    stream.publish_while(&broker, 3_000, || {
+    stream.publish_while(&broker, 30_000, || {
         broker.wait_logged(from, &format!("Received PUBACK from {CLIENT} "), 300);
         assert_eq!(daemon.terminate().code(), Some(0));
     });
     let acknowledged = stream.check(&broker, &daemon).len();
-    assert!(acknowledged < 3_000, "the stop came after the burst");
-    eprintln!("{acknowledged} of 3000 messages were acknowledged at the stop");
+    let total = stream.sent.len();
+    assert!(acknowledged < total, "the stop came after the burst");
+    eprintln!("{acknowledged} of {total} messages were acknowledged at the stop");
     daemon.restart();
     wait_for("everything to be acknowledged", || {
-        broker.acknowledged(CLIENT).into_iter().collect::<BTreeSet<_>>().len() == 3_000
+        broker.acknowledged(CLIENT).into_iter().collect::<BTreeSet<_>>().len() == total
     });
     assert_exactly(&daemon.finish(), since, &stream.all());
 }
