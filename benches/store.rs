@@ -2,6 +2,13 @@
 //!
 //! `cargo bench --bench store` prints one row for each size of commit. Bytes are those of this process (`write_bytes` in
 //! /proc/self/io), checkpoints and book-keeping included; memory is that of the whole process so far.
+#![expect(clippy::print_stdout, reason = "its output is a table for a person")]
+#![expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "counts of a benchmark are far below the limits of their types"
+)]
 
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};

@@ -228,6 +228,9 @@ pub struct Delivery {
 pub enum Outcome {
     /// Everything in the envelope is durable, or was already.
     Committed,
+    /// What could be stored of it is durable; some of it exceeds a bound of the store (`max-nodes`, `max-series`, ...) and
+    /// was counted and put to the dead letters. Sent again it would fare no better, for as long as the bound is reached.
+    Refused,
     /// It is not stored; the sender may send it again.
     Failed,
 }
@@ -257,15 +260,17 @@ impl Receipt {
         }
     }
 
-    /// `parts` receipts that together answer this one: committed only if all of them are.
+    /// `parts` receipts that together answer this one, with the worst of their answers.
     pub fn split(self, parts: usize) -> Vec<Self> {
         struct Shared {
             left: AtomicUsize,
+            refused: AtomicBool,
             failed: AtomicBool,
             whole: std::sync::Mutex<Option<Receipt>>,
         }
         let shared = Arc::new(Shared {
             left: AtomicUsize::new(parts),
+            refused: AtomicBool::new(false),
             failed: AtomicBool::new(false),
             whole: std::sync::Mutex::new(Some(self)),
         });
@@ -273,14 +278,21 @@ impl Receipt {
             .map(|_| {
                 let shared = Arc::clone(&shared);
                 Self::new(move |outcome| {
-                    if outcome == Outcome::Failed {
-                        shared.failed.store(true, Ordering::Release);
+                    match outcome {
+                        Outcome::Committed => {}
+                        Outcome::Refused => shared.refused.store(true, Ordering::Release),
+                        Outcome::Failed => shared.failed.store(true, Ordering::Release),
                     }
                     if shared.left.fetch_sub(1, Ordering::AcqRel) == 1 {
                         let whole = shared.whole.lock().ok().and_then(|mut w| w.take());
                         if let Some(whole) = whole {
-                            let failed = shared.failed.load(Ordering::Acquire);
-                            whole.answer(if failed { Outcome::Failed } else { Outcome::Committed });
+                            whole.answer(if shared.failed.load(Ordering::Acquire) {
+                                Outcome::Failed
+                            } else if shared.refused.load(Ordering::Acquire) {
+                                Outcome::Refused
+                            } else {
+                                Outcome::Committed
+                            });
                         }
                     }
                 })
@@ -354,8 +366,14 @@ mod tests {
         let (receipt, seen) = recording();
         let mut parts = receipt.split(2);
         drop(parts.pop());
-        parts.pop().unwrap().answer(Outcome::Committed);
+        parts.pop().unwrap().answer(Outcome::Refused);
         assert_eq!(*seen.lock().unwrap(), [Outcome::Failed]);
+
+        let (receipt, seen) = recording();
+        let mut parts = receipt.split(2);
+        parts.pop().unwrap().answer(Outcome::Refused);
+        parts.pop().unwrap().answer(Outcome::Committed);
+        assert_eq!(*seen.lock().unwrap(), [Outcome::Refused]);
     }
 
     #[test]

@@ -2,12 +2,14 @@
 //! them with the committed corpus. A property that does not hold panics.
 
 mod json;
+mod serial;
 mod topic;
 
 use gadwall::codec::time::{from_integer, parse_number, parse_query, parse_text};
 use gadwall::reading::Timestamp;
 
 pub use json::{json, json_lines};
+pub use serial::{hub_lines, lines};
 pub use topic::topic;
 
 /// Times: what is parsed lies in the years 0000 to 9999, and printed and parsed again it is the same; the ways to parse
@@ -68,5 +70,15 @@ mod tests {
     #[test]
     fn time() {
         replay("time", super::time);
+    }
+
+    #[test]
+    fn lines() {
+        replay("lines", super::lines);
+    }
+
+    #[test]
+    fn hub_lines() {
+        replay("hub_lines", super::hub_lines);
     }
 }

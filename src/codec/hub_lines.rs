@@ -202,7 +202,7 @@ impl HubLines {
                 reading(&names.temperature, Some("degC"), When::Arrival, f64::from(value) / 100.0);
             }
             Message::SensorData { value: Live::Hum(value), .. } => {
-                reading(&names.humidity, Some("%"), When::Arrival, f64::from(value) / 100.0);
+                reading(&names.humidity, Some("%RH"), When::Arrival, f64::from(value) / 100.0);
             }
             Message::SensorData { value: Live::Other { code, hex }, .. } => {
                 content.events.push(code_event(node, &names.sensor_data, code, hex));
@@ -214,7 +214,7 @@ impl HubLines {
                 let Record { time, temp, hum, flags } = record;
                 let when = When::Stored(Timestamp::from_secs(time));
                 reading(&names.temperature, Some("degC"), when, f64::from(temp) / 100.0);
-                reading(&names.humidity, Some("%"), when, f64::from(hum) / 100.0);
+                reading(&names.humidity, Some("%RH"), when, f64::from(hum) / 100.0);
                 reading(&names.flags, None, when, f64::from(flags));
                 self.batches.record(from, record, self.tag);
             }

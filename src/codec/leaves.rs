@@ -261,10 +261,10 @@ impl<'a> Walk<'a> {
     fn value_fault(&self, value: f64, text: &str) -> Option<DeadLetter> {
         if value.is_finite() {
             let detail = format!("the metric's name {}", name_fault(&self.path)?);
-            return Some(DeadLetter::new(DeadReason::BadName, detail, self.path.as_bytes()));
+            return Some(DeadLetter::new(DeadReason::BadName, detail, self.text.as_bytes()));
         }
         let detail = format!("`{}` does not fit into a 64-bit float: `{}`", shown(&self.path), shown(text));
-        Some(DeadLetter::new(DeadReason::BadNumber, detail, text.as_bytes()))
+        Some(DeadLetter::new(DeadReason::BadNumber, detail, self.text.as_bytes()))
     }
 
     /// What the whole text gives; the error says what is wrong with its node.

@@ -120,6 +120,10 @@ pub(super) struct Section<'d> {
 }
 
 impl<'d> Section<'d> {
+    #[expect(
+        clippy::option_option,
+        reason = "not set and wrong are different things, and only one of them is an error"
+    )]
     /// The key's value: `Some(None)` if it is not set, `None` if it is wrong, which is then reported.
     pub(super) fn optional<T>(
         &mut self,
@@ -237,12 +241,11 @@ impl<'d> Section<'d> {
 
     /// Reports what is wrong with a key in the light of others, at the key or, if it is not set, as missing in its section.
     pub(super) fn blame(&self, key: &'static str, reason: impl Into<String>) {
-        let error = match self.find(key) {
-            Some(entry) => entry.error(reason),
-            None => {
-                let place = self.line.clone().unwrap_or_else(|| Place::Variable(self.variable_of(key)));
-                self.doc.error(place, format!("missing, {}", reason.into())).of_key(self.path_of(key))
-            }
+        let error = if let Some(entry) = self.find(key) {
+            entry.error(reason)
+        } else {
+            let place = self.line.clone().unwrap_or_else(|| Place::Variable(self.variable_of(key)));
+            self.doc.error(place, format!("missing, {}", reason.into())).of_key(self.path_of(key))
         };
         self.doc.report(error);
     }

@@ -21,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub(super) struct Child {
     name: &'static str,
-    child: std::process::Child,
+    process: std::process::Child,
     log: PathBuf,
 }
 
@@ -42,13 +42,13 @@ impl Child {
             });
         }
         let program = command.get_program().to_owned();
-        let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-        Ok(Self { name, child, log })
+        let process = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
+        Ok(Self { name, process, log })
     }
 
     /// Its process id.
     pub(super) fn id(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
     /// The file with its output.
@@ -58,7 +58,7 @@ impl Child {
 
     /// Fails when it is no longer running, with the last lines of its log.
     pub(super) fn check(&mut self) -> anyhow::Result<()> {
-        match self.child.try_wait()? {
+        match self.process.try_wait()? {
             None => Ok(()),
             Some(status) => bail!("the {} has ended by itself ({status}); {}", self.name, self.tail()),
         }
@@ -70,10 +70,10 @@ impl Child {
     /// When it does not end within `patience` (it is killed then), or not with status 0.
     pub(super) fn stop(&mut self, patience: Duration) -> anyhow::Result<()> {
         self.check()?;
-        kill_process(Pid::from_child(&self.child), Signal::TERM)?;
+        kill_process(Pid::from_child(&self.process), Signal::TERM)?;
         let deadline = Instant::now() + patience;
         let status: ExitStatus = loop {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.process.try_wait()? {
                 break status;
             }
             if Instant::now() >= deadline {
@@ -103,8 +103,8 @@ impl Child {
 impl Drop for Child {
     fn drop(&mut self) {
         // Both fail only when it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 
@@ -158,7 +158,7 @@ mod tests {
     fn it_is_in_a_group_of_its_own_and_ends_when_it_is_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let child = shell("exec sleep 600", &dir);
-        let pid = Pid::from_child(&child.child);
+        let pid = Pid::from_child(&child.process);
         assert_eq!(rustix::process::getpgid(Some(pid)).unwrap(), pid);
         drop(child);
         assert_eq!(rustix::process::test_kill_process(pid), Err(rustix::io::Errno::SRCH));

@@ -85,7 +85,7 @@ mod tests {
 
     const AGE: Duration = Duration::from_secs(5);
 
-    fn carried(rows: usize, waiting: bool) -> Carried {
+    fn carried(rows: u32, waiting: bool) -> Carried {
         let (intake, outlet) = channel(&crate::config::Intake::default(), Arc::new(Metrics::default()));
         intake.try_send(envelope(rows, waiting, Receipt::none())).unwrap();
         match outlet.items.try_recv().unwrap() {
@@ -106,7 +106,7 @@ mod tests {
         batch.push(t, carried(3, false));
         batch.push(t + AGE / 2, carried(3, false));
         assert_eq!(batch.deadline(), Some(t + AGE), "the oldest counts");
-        assert!(!batch.is_due(t + AGE - Duration::from_nanos(1)));
+        assert!(!batch.is_due(t + Duration::from_nanos(4_999_999_999)));
         assert!(batch.is_due(t + AGE));
         batch.push(t, carried(4, false));
         assert!(batch.is_full() && batch.is_due(t));

@@ -281,13 +281,13 @@ pub(super) mod tests {
     use super::*;
     use crate::reading::{Arrival, Reading, Receipt, Timestamp, When};
 
-    pub fn envelope(rows: usize, waiting: bool, receipt: Receipt) -> Envelope {
-        let reading = |i: usize| Reading {
+    pub fn envelope(rows: u32, waiting: bool, receipt: Receipt) -> Envelope {
+        let reading = |i: u32| Reading {
             node: "n".into(),
             metric: "m".into(),
             unit: None,
             when: When::Arrival,
-            value: i as f64,
+            value: f64::from(i),
         };
         Envelope {
             source: "s".into(),

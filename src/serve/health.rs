@@ -91,6 +91,8 @@ fn source(source: &SourceStatus) -> Check {
     let mut failing = match source.state() {
         SourceState::Starting | SourceState::Up => None,
         SourceState::Silent => Some("connected, and silent for longer than its limit".to_owned()),
+        // The reason of a broker names it; that of a port is told beside its path.
+        SourceState::Down(why) if source.kind == "serial" => Some(format!("{}: {why}", source.address)),
         SourceState::Down(why) => Some(why),
     };
     for problem in problems {
@@ -145,13 +147,13 @@ mod tests {
         let home = metrics.add_source(SourceStatus::new("home".into(), "mqtt", "mqtt://localhost".into()));
         hub.set_state(SourceState::Up);
         assert_eq!(failing(&metrics, 100_000_000), []);
-        hub.set_state(SourceState::Down("cannot open /dev/ttyX: no such file".into()));
+        hub.set_state(SourceState::Down("it does not exist".into()));
         home.set_state(SourceState::Silent);
         home.set_problems(vec!["the broker refused `a/#`".into(), "the broker refused `b/#`".into()]);
         assert_eq!(
             failing(&metrics, 100_000_000),
             [
-                ("source hub".to_owned(), "cannot open /dev/ttyX: no such file".to_owned()),
+                ("source hub".to_owned(), "/dev/ttyX: it does not exist".to_owned()),
                 (
                     "source home".to_owned(),
                     "connected, and silent for longer than its limit; the broker refused `a/#`; the broker refused `b/#`"

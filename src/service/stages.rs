@@ -111,6 +111,8 @@ impl Stages {
                 let _ = http.await;
                 heart.abort();
             });
+            // A driver that hangs in a system call must not hold the exit.
+            runtime.shutdown_background();
         };
         std::thread::Builder::new().name("io".into()).spawn(spawn).map_err(start("the I/O thread"))?;
         Ok(Self {

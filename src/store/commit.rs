@@ -245,6 +245,7 @@ fn unsynced(
             done.duplicate += 1;
         } else if room <= 0 {
             done.unsynced_full += 1;
+            plan.refused.insert(one.envelope);
             let detail = format!("series {} at node time {} us: {}", one.series, one.node_ts.micros(), one.value);
             plan.dead.extend(letter(one.envelope, DeadLetter::new(DeadReason::UnsyncedFull, detail, &[])));
         } else {

@@ -111,6 +111,8 @@ pub struct Plan {
     pub series: Vec<Series>,
     /// Messages that their broker may send again.
     pub deliveries: Vec<(Arc<str>, Delivery)>,
+    /// Positions of the envelopes of which something exceeds a bound.
+    pub refused: HashSet<usize>,
     /// Readings and events for which there was no room among the nodes.
     pub too_many_nodes: u64,
     /// Readings for which there was no room among the series.
@@ -162,7 +164,7 @@ impl<'a> Planner<'a> {
             self.reading(index, envelope, reading);
         }
         for event in &envelope.content.events {
-            self.event(envelope, event);
+            self.event(index, envelope, event);
         }
     }
 
@@ -188,7 +190,7 @@ impl<'a> Planner<'a> {
             Ok(series) => series,
             Err(reason) => {
                 let detail = format!("{} of node {}, value {}", reading.metric, reading.node, reading.value);
-                return self.refused(envelope, DeadLetter::new(reason, detail, reading.node.as_bytes()));
+                return self.refused(index, envelope, DeadLetter::new(reason, detail, reading.node.as_bytes()));
             }
         };
         let arrival = envelope.arrival;
@@ -239,12 +241,12 @@ impl<'a> Planner<'a> {
         self.plan.newest.get(&series).copied().or_else(|| self.catalog.series(series)?.newest)
     }
 
-    fn event(&mut self, envelope: &Envelope, event: &Event) {
+    fn event(&mut self, index: usize, envelope: &Envelope, event: &Event) {
         let node = match self.node(envelope, &event.node) {
             Ok(node) => node,
             Err(reason) => {
                 let detail = format!("event {} of node {}", event.kind, event.node);
-                return self.refused(envelope, DeadLetter::new(reason, detail, event.data.as_bytes()));
+                return self.refused(index, envelope, DeadLetter::new(reason, detail, event.data.as_bytes()));
             }
         };
         let (ts, known_by_time, data) = match event.when {
@@ -273,7 +275,8 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn refused(&mut self, envelope: &Envelope, letter: DeadLetter) {
+    fn refused(&mut self, index: usize, envelope: &Envelope, letter: DeadLetter) {
+        self.plan.refused.insert(index);
         if letter.reason == DeadReason::TooManyNodes {
             self.plan.too_many_nodes += 1;
         } else {

@@ -148,7 +148,9 @@ fn readings_events_and_dead_letters_are_stored_as_they_came() {
 fn what_is_sent_again_is_stored_once_also_after_a_restart() {
     let mut b = Bench::new();
     let batch = || {
-        (0..10).map(|i| reading("7", "t", When::Stored(Timestamp::from_secs(NOW + i)), i as f64)).collect::<Vec<_>>()
+        (0..10)
+            .map(|i| reading("7", "t", When::Stored(Timestamp::from_secs(NOW + i64::from(i))), f64::from(i)))
+            .collect::<Vec<_>>()
     };
     b.life(|s| {
         s.send(NOW + 20, batch());
@@ -280,6 +282,7 @@ fn a_flood_of_names_becomes_dead_letters_and_known_series_go_on() {
     assert_eq!(b.metrics.readings.dead(DeadReason::TooManyNodes).get(), 17);
     assert_eq!(b.metrics.readings.dead(DeadReason::TooManySeries).get(), 15, "one source has four fifths: 8 series");
     assert_eq!(b.metrics.readings.committed.get(), 9);
+    assert_eq!(*b.answers.lock().unwrap(), [Outcome::Refused, Outcome::Refused, Outcome::Committed]);
     assert_eq!(b.text("SELECT count(*)::VARCHAR FROM nodes"), ["3"]);
     assert_eq!(
         b.text("SELECT reason FROM dead_letters ORDER BY 1"),
@@ -296,10 +299,7 @@ fn a_file_of_a_newer_version_is_refused_and_left_alone() {
         .execute_batch("UPDATE meta SET value = '999' WHERE key = 'schema'")
         .unwrap();
     let before = std::fs::read(&b.config.path).unwrap();
-    let error = match open(&b.config, &Arc::default()) {
-        Ok(_) => panic!("a newer file was opened"),
-        Err(e) => e,
-    };
+    let Err(error) = open(&b.config, &Arc::default()) else { panic!("a newer file was opened") };
     assert!(matches!(error, OpenError::Newer { .. }));
     assert_eq!(
         error.to_string(),

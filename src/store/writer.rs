@@ -275,8 +275,9 @@ impl Writer {
         if store.down.swap(false, Ordering::AcqRel) {
             tracing::info!("the store commits again");
         }
-        for envelope in self.batch.take() {
-            envelope.answer(Outcome::Committed);
+        for (index, envelope) in self.batch.take().enumerate() {
+            let refused = plan.refused.contains(&index);
+            envelope.answer(if refused { Outcome::Refused } else { Outcome::Committed });
         }
         // Not part of the batch's transaction: a cut that fails must not make a durable batch look failed.
         if let Err(error) = self.trim.wrote(&self.root.connection, done.dead_letters, done.events) {

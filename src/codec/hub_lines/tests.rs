@@ -57,10 +57,10 @@ fn the_worked_example_gives_its_readings_and_one_whole_batch() {
         got,
         [
             (node, "temperature", Some("degC"), at(1_760_000_000), 21.5),
-            (node, "humidity", Some("%"), at(1_760_000_000), 48.75),
+            (node, "humidity", Some("%RH"), at(1_760_000_000), 48.75),
             (node, "flags", None, at(1_760_000_000), 0.0),
             (node, "temperature", Some("degC"), at(1_760_000_030), 21.53),
-            (node, "humidity", Some("%"), at(1_760_000_030), 48.7),
+            (node, "humidity", Some("%RH"), at(1_760_000_030), 48.7),
             (node, "flags", None, at(1_760_000_030), 0.0),
         ]
     );
@@ -92,7 +92,7 @@ fn live_values_are_hundredths() {
         got,
         [
             ("temperature".into(), -12.05, Some("degC"), When::Arrival),
-            ("humidity".into(), 100.0, Some("%"), When::Arrival),
+            ("humidity".into(), 100.0, Some("%RH"), When::Arrival),
         ]
     );
 }

@@ -204,7 +204,7 @@ fn a_number_that_overflows_is_put_aside_alone() {
             (DeadReason::BadNumber, "`d.0` does not fit into a 64-bit float: `-1e+309`"),
         ]
     );
-    assert_eq!(got.dead[0].excerpt, b"1e+999");
+    assert!(got.dead[0].excerpt.starts_with(b"{\"a\": 1, \"b\": {\"c\": 1e999}"), "the message as it was received");
     let got = decoded("1e999");
     assert_eq!(dead(&got), [(DeadReason::BadNumber, "`value` does not fit into a 64-bit float: `1e+999`")]);
     let got = decoded("9".repeat(100_000));
@@ -238,7 +238,7 @@ fn names_within_the_limit_are_kept_and_others_put_aside_alone() {
             (DeadReason::BadName, "the metric's name has a control character: `c?`"),
         ]
     );
-    assert_eq!(got.dead[0].excerpt, long.as_bytes());
+    assert!(got.dead[0].excerpt.starts_with(format!("{{\"{fits}\": 1").as_bytes()), "the message as it was received");
     // Bytes count, not characters, and the whole path counts.
     let got = decoded(format!(r#"{{"{}": 1, "a": {{"{}": 2}}, "b": {{"": 3}}}}"#, "ä".repeat(65), "z".repeat(126)));
     let path = format!("a.{}", "z".repeat(126));

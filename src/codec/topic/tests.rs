@@ -15,6 +15,7 @@ fn taken(pattern: &str, topic: &str) -> Option<(String, Option<String>)> {
     parse(pattern).captures(topic).map(|c| (c.node, c.metric))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "it is compared with what `taken` returns")]
 fn node(name: &str) -> Option<(String, Option<String>)> {
     Some((name.to_owned(), None))
 }

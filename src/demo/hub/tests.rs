@@ -79,7 +79,7 @@ fn every_node_sends_and_every_reading_is_counted() {
     let mut lines = Vec::new();
     for turn in 0..80 {
         let now = Duration::from_millis(200 * turn);
-        hub.tick(now, UNIX + now.as_secs() as i64, false);
+        hub.tick(now, UNIX + now.as_secs().cast_signed(), false);
         for line in said(&mut hub) {
             if let Some(rest) = line.strip_prefix("BATCH_COMPLETE ") {
                 let words: Vec<&str> = rest.split(' ').collect();
@@ -143,7 +143,7 @@ fn nothing_new_is_said_while_the_port_takes_nothing_or_when_stopping() {
     let mut hub = answered();
     let mut most = 0;
     for s in 0..1_000 {
-        hub.tick(seconds(s), UNIX + s as i64, false);
+        hub.tick(seconds(s), UNIX + s.cast_signed(), false);
         most = most.max(hub.unsent().len());
     }
     assert!((MAX_UNSENT..MAX_UNSENT + 10_000).contains(&most), "{most}");

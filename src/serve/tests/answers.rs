@@ -332,7 +332,10 @@ fn health_turns_with_the_sources() {
     hub.set_state(SourceState::Down("the port is gone".into()));
     let answer = server.get("/healthz");
     assert_eq!((answer.status, answer.json()["status"].as_str()), (503, Some("failing")));
-    assert_eq!(answer.json()["checks"][3], json!({"name": "source hub", "ok": false, "detail": "the port is gone"}));
+    assert_eq!(
+        answer.json()["checks"][3],
+        json!({"name": "source hub", "ok": false, "detail": "/dev/x: the port is gone"})
+    );
 }
 
 #[test]

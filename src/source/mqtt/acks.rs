@@ -95,7 +95,8 @@ impl Acks {
             return Ok(());
         };
         *state = match answer.outcome {
-            Outcome::Committed => State::Settled,
+            // What exceeds a bound of the store would exceed it again; not acknowledged, it would fill the window for good.
+            Outcome::Committed | Outcome::Refused => State::Settled,
             Outcome::Failed => State::Failed,
         };
         let failed = *state == State::Failed;

@@ -197,7 +197,7 @@ impl Desk {
         let receipt = if self.answers {
             let words = self.words.clone();
             Receipt::new(move |outcome| {
-                if outcome == Outcome::Failed {
+                if outcome != Outcome::Committed {
                     // Nobody listens any more: the port's task has ended.
                     let _ = words.send(Word::Failed(number));
                 }
