@@ -282,7 +282,7 @@ fn commits_fail_and_recover(limit: impl Fn(u64) -> u64) {
     let broker = Broker::new();
     let since = now_micros();
     let config = format!("{}{}", hub.section("hub-lines", ""), broker.section("home", "", Stream::SUBSCRIBE));
-    let mut daemon = Setup::new(&config).survives_file_limit().start();
+    let mut daemon = Setup::new(&config).start();
     hub.wait_answered();
     daemon.wait_state("home", "up");
     let mut stream = Stream::new();
@@ -333,7 +333,7 @@ fn a_commit_that_is_written_in_part_is_made_later() {
 fn killed_while_commits_fail_nothing_acknowledged_is_lost() {
     let mut hub = Hub::new();
     let since = now_micros();
-    let mut daemon = Setup::new(&hub.section("hub-lines", "")).survives_file_limit().start();
+    let mut daemon = Setup::new(&hub.section("hub-lines", "")).start();
     hub.wait_answered();
     let (first, second) = (records(0, 30), records(1_000, 300));
     hub.send_batch(3, DEVICE, &first);
