@@ -8,7 +8,7 @@ use duckdb::{Config, Connection};
 
 use super::catalog::{Catalog, Newest, Node, Series};
 use super::lock::LockError;
-use super::redelivery::{self, Unconfirmed};
+use super::redelivery::Unconfirmed;
 use super::schema;
 use crate::config;
 use crate::reading::Timestamp;
@@ -209,7 +209,7 @@ impl Root {
         for row in rows {
             let (batch, blob) = row?;
             last = batch;
-            unconfirmed.committed(batch, redelivery::decode(blob.as_deref().unwrap_or_default()));
+            unconfirmed.load(blob.as_deref().unwrap_or_default());
         }
         Ok((last, unconfirmed))
     }
