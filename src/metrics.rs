@@ -218,6 +218,7 @@ pub struct SourceStatus {
     started: Instant,
     state: Mutex<SourceState>,
     problems: Mutex<Vec<String>>,
+    last_dead: Mutex<Option<(DeadReason, String, Instant)>>,
     // Milliseconds after `started`, plus one; 0 means never.
     last_reading: AtomicU64,
     last_heard: AtomicU64,
@@ -249,6 +250,7 @@ impl SourceStatus {
             started: Instant::now(),
             state: Mutex::new(SourceState::Starting),
             problems: Mutex::default(),
+            last_dead: Mutex::default(),
             last_reading: AtomicU64::new(0),
             last_heard: AtomicU64::new(0),
             bytes: Counter::default(),
@@ -286,6 +288,16 @@ impl SourceStatus {
         let changed = *now != problems;
         *now = problems;
         changed
+    }
+
+    /// Notes a dead letter that is stored, so that a person sees what was wrong without opening the file.
+    pub fn note_dead(&self, reason: DeadReason, detail: &str) {
+        *lock(&self.last_dead) = Some((reason, detail.to_owned(), Instant::now()));
+    }
+
+    /// The last dead letter that was stored: why, its detail, and its age in seconds.
+    pub fn last_dead(&self) -> Option<(DeadReason, String, f64)> {
+        lock(&self.last_dead).as_ref().map(|(reason, detail, at)| (*reason, detail.clone(), at.elapsed().as_secs_f64()))
     }
 
     /// Notes that something was heard: bytes on a port, a packet from a broker.

@@ -101,6 +101,15 @@ pub(super) struct Source {
     pub(super) connects: u64,
     pub(super) acked: u64,
     pub(super) refused: u64,
+    pub(super) last_dead: Option<LastDead>,
+}
+
+/// The last dead letter of a source that was stored.
+#[derive(Serialize)]
+pub(super) struct LastDead {
+    pub(super) reason: &'static str,
+    pub(super) detail: String,
+    pub(super) age_s: f64,
 }
 
 /// The route.
@@ -196,6 +205,11 @@ impl Source {
                 _ => None,
             },
             problems: source.problems(),
+            last_dead: source.last_dead().map(|(reason, detail, age_s)| LastDead {
+                reason: reason.as_str(),
+                detail,
+                age_s,
+            }),
             last_reading_age_s: source.last_reading_age_s(),
             last_heard_age_s: source.last_heard_age_s(),
             bytes: source.bytes.get(),

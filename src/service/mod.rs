@@ -40,7 +40,7 @@ pub enum ServiceError {
     #[error(transparent)]
     Store(#[from] OpenError),
     /// The HTTP address cannot be bound, or its token not be read.
-    #[error("[http]: {0}")]
+    #[error("{0}")]
     Http(io::Error),
     /// A thread, the runtime or the signal handlers cannot be made, or a file beside the database not be written.
     #[error("cannot start: {what}: {source}")]
