@@ -139,8 +139,22 @@ pub struct StoreCounts {
     pub events: Counter,
     /// Dead letters written since the start.
     pub dead_letters: Counter,
-    /// Repairs at start, see design 5.
+    /// Repairs at start: each cut of the WAL, and each time that files were put aside.
     pub recovered: Counter,
+    recovery: Mutex<Option<String>>,
+}
+
+impl StoreCounts {
+    /// Counts a repair at start, and keeps `text`, which says what was done.
+    pub fn repaired(&self, text: String) {
+        self.recovered.inc();
+        *lock(&self.recovery) = Some(text);
+    }
+
+    /// What the last repair at start did; `None` where there was none.
+    pub fn recovery(&self) -> Option<String> {
+        lock(&self.recovery).clone()
+    }
 }
 
 /// The channel between sources and store.

@@ -62,7 +62,8 @@ fn store(metrics: &Metrics, boottime: i64) -> Check {
         } else if boottime - alive > WRITER_SILENCE {
             Err(format!("the writer has given no sign of life for {silent} s"))
         } else {
-            Ok(format!("{} commits", store.commits.get()))
+            let repaired = store.recovery().map_or_else(String::new, |text| format!("; repaired at start: {text}"));
+            Ok(format!("{} commits{repaired}", store.commits.get()))
         },
     )
 }

@@ -66,6 +66,7 @@ pub(super) struct Store {
     pub(super) nodes: i64,
     pub(super) series: i64,
     pub(super) recovered: u64,
+    pub(super) recovery: Option<String>,
     pub(super) events: u64,
     pub(super) dead_letters: u64,
 }
@@ -132,6 +133,7 @@ impl Stats {
                 nodes: store.nodes.get(),
                 series: store.series.get(),
                 recovered: store.recovered.get(),
+                recovery: store.recovery(),
                 events: store.events.get(),
                 dead_letters: store.dead_letters.get(),
             },
