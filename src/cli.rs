@@ -107,7 +107,7 @@ pub fn run() -> u8 {
         Command::Doctor { file, yes } => return doctor(&file, yes),
         Command::ProbeStore(args) => {
             let task = if args.checkpoint { Task::Checkpoint } else { Task::Look };
-            print(&probe::answer(args.path, args.memory_limit, task))
+            print(&(probe::answer(args.path, args.memory_limit, task) + "\n"))
         }
     };
     match result {

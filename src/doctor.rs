@@ -6,7 +6,9 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use crate::config;
-use crate::store::recovery::{Damage, Examiner, Files, Finding, Repair, Summary, Unwatched, folder_of, scan, sets};
+use crate::store::recovery::{
+    Damage, Examiner, Files, Finding, Repair, Summary, Unwatched, folder_of, scan, sets, transactions,
+};
 use crate::store::{Lock, LockError};
 
 /// More steps than a repair can have.
@@ -112,13 +114,15 @@ fn show_files(files: &Files, out: &mut impl Write) -> std::io::Result<()> {
         match scan(&path) {
             Ok(scan) if scan.damaged => writeln!(
                 out,
-                "         {} transactions in {} bytes, then damage, and {} transactions in or behind it",
-                scan.commits, scan.good, scan.behind
+                "         {} in {} bytes, then damage, and {} in or behind it",
+                transactions(scan.commits),
+                scan.good,
+                transactions(scan.behind)
             )?,
             Ok(scan) => writeln!(
                 out,
-                "         {} transactions in {} bytes, and {} bytes of one that was not finished",
-                scan.commits,
+                "         {} in {} bytes, and {} bytes of one that was not finished",
+                transactions(scan.commits),
                 scan.good,
                 scan.len - scan.good
             )?,

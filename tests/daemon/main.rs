@@ -18,3 +18,4 @@ mod hub;
 mod json_lines;
 mod life;
 mod mqtt;
+mod recovery;

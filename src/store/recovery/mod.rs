@@ -16,12 +16,12 @@ mod verdict;
 mod wal;
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use aside::{AsideError, FOLDER, Files, sets};
-pub use repair::{Damage, Repair, Step};
+pub use repair::{Damage, Repair, Step, transactions};
 pub use verdict::{Summary, Verdict};
 pub use wal::{Scan, scan};
 
@@ -157,8 +157,8 @@ impl Examiner {
         let database = self.files.database();
         let wals = self.files.wals();
         match fs::metadata(database) {
-            Ok(meta) if meta.is_dir() => {
-                return Some(Finding::Outside(format!("{} is a directory", database.display())));
+            Ok(meta) if !meta.is_file() => {
+                return Some(Finding::Outside(format!("{} is not a file", database.display())));
             }
             Ok(meta) if meta.len() == 0 => return damaged("the database file is empty"),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -170,6 +170,10 @@ impl Examiner {
             }
             _ => {}
         }
+        // DuckDB would look for the extension that reads it. It is somebody's, and a wrong path.
+        if begins_with(database, b"SQLite format 3\0") {
+            return Some(Finding::Outside(format!("{} is a database of SQLite", database.display())));
+        }
         for path in wals {
             if fs::metadata(&path).is_ok_and(|m| !m.is_file()) {
                 return damaged("the WAL is not a file");
@@ -178,10 +182,10 @@ impl Examiner {
             let Ok(scan) = wal::scan(&path) else { continue };
             if scan.damaged {
                 let text = format!(
-                    "{}: a frame behind byte {} cannot be read, with {} transactions in or behind it",
+                    "{}: a frame behind byte {} cannot be read, with {} in or behind it",
                     path.display(),
                     scan.good,
-                    scan.behind
+                    transactions(scan.behind)
                 );
                 let checkpoint_wal = path == self.files.checkpoint_wal();
                 return Some(Finding::Damaged(Damage { text, at: Some(scan.good), checkpoint_wal }));
@@ -207,6 +211,7 @@ pub(super) fn start(config: &config::Store, metrics: &Metrics, watch: &mut dyn W
     loop {
         let mut finding = None;
         if suspect || !examiner.files.wals().is_empty() {
+            // Only then: the child's own start takes as long as a small database's.
             finding = match examiner.examine(watch).map_err(|Stopped| OpenError::Stopped)? {
                 Finding::Sound(_) | Finding::Unknown => None,
                 other => Some(other),
@@ -266,6 +271,12 @@ pub(super) fn start(config: &config::Store, metrics: &Metrics, watch: &mut dyn W
     }
 }
 
+fn begins_with(path: &Path, magic: &[u8]) -> bool {
+    let mut begin = Vec::new();
+    let read = fs::File::open(path).and_then(|file| file.take(magic.len() as u64).read_to_end(&mut begin));
+    read.is_ok() && begin == magic
+}
+
 /// The pauses between attempts, and what was said about them.
 #[derive(Debug, Default)]
 struct Waiting {
@@ -313,4 +324,71 @@ impl Marker {
 /// The folder for damaged files of the database `path`.
 pub fn folder_of(path: &Path) -> PathBuf {
     path.with_file_name(FOLDER)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn examiner(dir: &Path) -> Examiner {
+        Examiner::new(&config::Store {
+            path: dir.join("g.duckdb"),
+            memory_limit: 24_000_000,
+            ..config::Store::default()
+        })
+    }
+
+    #[test]
+    fn the_same_abort_twice_in_a_row_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut examiner = examiner(dir.path());
+        let broke = |text: &str| Verdict::Broke(text.to_owned());
+        assert_eq!(examiner.sort(broke("signal 6")), None);
+        assert_eq!(examiner.sort(broke("signal 11")), None);
+        let outside = Finding::Outside("signal 9".to_owned());
+        assert_eq!(examiner.sort(Verdict::Outside("signal 9".to_owned())), Some(outside));
+        assert_eq!(examiner.sort(broke("signal 11")), None);
+        let damage = Damage { text: "twice: signal 11".to_owned(), ..Damage::default() };
+        assert_eq!(examiner.sort(broke("signal 11")), Some(Finding::Damaged(damage)));
+    }
+
+    #[test]
+    fn too_little_memory_doubles_the_limit_up_to_eight_times_and_is_never_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut examiner = examiner(dir.path());
+        let memory = || Verdict::Memory("Out of Memory".to_owned());
+        for limit in [48_000_000, 96_000_000, 192_000_000] {
+            assert_eq!(examiner.sort(memory()), None);
+            assert_eq!(examiner.limit, limit);
+        }
+        assert_eq!(examiner.sort(memory()), Some(Finding::Outside("Out of Memory".to_owned())));
+        assert_eq!(examiner.limit, 24_000_000);
+    }
+
+    #[test]
+    fn what_duckdb_would_drop_silently_is_seen_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let examiner = examiner(dir.path());
+        let text = |examiner: &Examiner| match examiner.look() {
+            Some(Finding::Damaged(damage)) => damage.text,
+            other => panic!("not damaged: {other:?}"),
+        };
+        assert_eq!(examiner.look(), Some(Finding::Sound(Summary::default())));
+        fs::write(examiner.files.wal(), "wal").unwrap();
+        assert_eq!(text(&examiner), "the database file is missing, but its WAL is there");
+        fs::write(examiner.files.database(), "").unwrap();
+        assert_eq!(text(&examiner), "the database file is empty");
+        fs::write(examiner.files.database(), "SQLite format 3\0...").unwrap();
+        assert!(matches!(examiner.look(), Some(Finding::Outside(text)) if text.ends_with("is a database of SQLite")));
+        fs::write(examiner.files.database(), "main").unwrap();
+        assert_eq!(examiner.look(), None);
+        fs::write(examiner.files.wal(), [7; 500]).unwrap();
+        assert!(text(&examiner).ends_with("a frame behind byte 0 cannot be read, with 0 transactions in or behind it"));
+    }
+
+    #[test]
+    fn what_is_not_a_file_is_left_alone() {
+        let store = config::Store { path: "/dev/null".into(), ..config::Store::default() };
+        assert_eq!(Examiner::new(&store).look(), Some(Finding::Outside("/dev/null is not a file".to_owned())));
+    }
 }

@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::verdict::{Summary, Verdict};
@@ -73,18 +73,22 @@ pub fn ask(path: &Path, memory_limit: u64, task: Task, watch: &mut dyn Watch) ->
         }
         pause = (pause * 2).min(LOOK.1);
     };
-    if let Some(signal) = status.signal() {
-        let text = format!("opening it ended a process by signal {signal}");
-        let own = OWN_SIGNALS.contains(&signal);
-        return Ok(Some(if own { Verdict::Broke(text) } else { Verdict::Outside(text) }));
-    }
     let mut answer = String::new();
     if let Some(stdout) = child.stdout.take() {
         // An answer that cannot be read is none, and said below.
         let _ = stdout.take(MAX_ANSWER).read_to_string(&mut answer);
     }
+    Ok(Some(heard(status, &answer)))
+}
+
+fn heard(status: ExitStatus, answer: &str) -> Verdict {
+    if let Some(signal) = status.signal() {
+        let text = format!("opening it ended a process by signal {signal}");
+        let own = OWN_SIGNALS.contains(&signal);
+        return if own { Verdict::Broke(text) } else { Verdict::Outside(text) };
+    }
     let verdict = serde_json::from_str(answer.trim());
-    Ok(Some(verdict.unwrap_or_else(|_| Verdict::Outside(format!("the probe ended with {status} and no answer")))))
+    verdict.unwrap_or_else(|_| Verdict::Outside(format!("the probe ended with {status} and no answer")))
 }
 
 fn end(child: &mut Child) {
@@ -154,5 +158,34 @@ pub fn of(error: &OpenError) -> Verdict {
         OpenError::Newer { .. } => Verdict::Newer(error.to_string()),
         OpenError::Database { source, .. } => Verdict::of(&source.to_string()),
         other => Verdict::Outside(other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Unwatched;
+    use super::*;
+
+    #[test]
+    fn an_abort_may_be_damage_and_a_signal_from_outside_is_none() {
+        for (signal, broke) in [(6, true), (11, true), (7, true), (9, false), (15, false), (24, false)] {
+            let text = format!("opening it ended a process by signal {signal}");
+            let expected = if broke { Verdict::Broke(text) } else { Verdict::Outside(text) };
+            assert_eq!(heard(ExitStatus::from_raw(signal), ""), expected);
+        }
+        let sound = Verdict::Sound(Summary { schema: 1, readings: 7, ..Summary::default() });
+        let line = serde_json::to_string(&sound).unwrap();
+        assert_eq!(heard(ExitStatus::from_raw(0), &format!("{line}\n")), sound);
+        assert_eq!(
+            heard(ExitStatus::from_raw(1 << 8), "oh"),
+            Verdict::Outside("the probe ended with exit status: 1 and no answer".into())
+        );
+    }
+
+    #[test]
+    fn a_child_that_does_not_know_its_task_is_no_damage() {
+        // The program of this test is not gadwall.
+        let verdict = ask(Path::new("/nowhere"), 1 << 24, Task::Look, &mut Unwatched).unwrap();
+        assert!(matches!(verdict, Some(Verdict::Outside(_))), "{verdict:?}");
     }
 }

@@ -53,16 +53,22 @@ pub enum Step {
     RemoveEmpty,
 }
 
+/// A number of transactions as text.
+pub fn transactions(n: u64) -> String {
+    if n == 1 { "1 transaction".to_owned() } else { format!("{n} transactions") }
+}
+
 impl Step {
     /// What it does, and what it loses.
     pub fn describe(&self) -> String {
         match self {
             Self::Cut { wal, at, len, commits } => format!(
-                "cut {} at byte {at} of {len}: {commits} transactions behind it are lost to the database",
-                wal.file_name().unwrap_or_default().to_string_lossy()
+                "cut {} at byte {at} of {len}: the database loses {} behind it",
+                wal.file_name().unwrap_or_default().to_string_lossy(),
+                transactions(*commits)
             ),
             Self::WalAside { bytes, commits } => {
-                format!("put the WAL aside ({bytes} bytes): its {commits} transactions are lost to the database")
+                format!("put the WAL aside ({bytes} bytes): the database loses the {} in it", transactions(*commits))
             }
             Self::AllAside { bytes } => {
                 format!("put the database aside ({bytes} bytes): a new one begins, without the readings of the old")
