@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::harness::{
     Daemon, Expected, Hub, Record, Setup, Stored, assert_exactly, gadwall, now_micros, open, wait_for,
 };
@@ -383,6 +385,87 @@ fn a_start_that_ended_its_process_is_followed_by_a_try_in_a_child() {
     let started = fixture.start_on(Some(&main), Some(&log));
     fixture.assert_batches(BASE + LOGGED, &started);
     assert!(!fixture.daemon.database().with_file_name("gadwall.starting").exists());
+}
+
+/// A database whose WAL takes long enough to replay that its child can be caught, and the number of rows in the WAL.
+fn long_wal(dir: &Path) -> (PathBuf, String, i64) {
+    let database = dir.join("g.duckdb");
+    let config = format!("[store]\npath = \"{}\"\n", database.display());
+    assert_eq!(Setup::new(&config).start().terminate().code(), Some(0));
+    let writer = open(&database);
+    writer.execute_batch("SET checkpoint_threshold = '10GB'").expect("a large threshold");
+    for i in 0..150 {
+        let rows = format!("SELECT 1, TIMESTAMP '2025-01-01' + INTERVAL (r + {i} * 5000) SECOND, random(), 0");
+        writer.execute_batch(&format!("INSERT INTO readings {rows} FROM range(5000) t(r)")).expect("rows");
+    }
+    let (main, log) = (fs::read(&database).expect("the database"), fs::read(wal(&database)).expect("the WAL"));
+    // Closing it makes a checkpoint.
+    drop(writer);
+    fs::write(&database, main).expect("the database as it was");
+    fs::write(wal(&database), log).expect("the WAL as it was");
+    (database, config, 750_000)
+}
+
+/// Ends the next child of the daemon, which is not `last`, by a signal.
+#[track_caller]
+fn end_child(daemon: &Daemon, last: Option<Pid>, signal: Signal) -> Pid {
+    let pid = daemon.pid().as_raw_nonzero();
+    let mut found = None;
+    wait_for("the child", || {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        found = children.split_whitespace().next().and_then(|c| Pid::from_raw(c.parse().expect("a number")));
+        found.is_some() && found != last
+    });
+    let child = found.expect("just seen");
+    kill_process(child, signal).expect("signalling the child");
+    child
+}
+
+#[test]
+fn the_same_abort_twice_is_damage_and_the_wal_is_put_aside() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (database, config, _) = long_wal(dir.path());
+    let log = fs::read(wal(&database)).expect("the WAL");
+    let daemon = Setup::new(&config).spawn();
+    let first = end_child(&daemon, None, Signal::SEGV);
+    end_child(&daemon, Some(first), Signal::SEGV);
+    wait_for("the start", || daemon.log().contains(" ready "));
+    assert!(daemon.log().contains("twice: opening it ended a process by signal 11"), "{}", daemon.log());
+    let [set] = &sets(&dir.path().join("damaged"))[..] else { panic!("one set") };
+    assert!(fs::read(set.join("g.duckdb.wal")).is_ok_and(|kept| kept == log));
+    assert!(daemon.log().contains("readings=0 "), "{}", daemon.log());
+}
+
+#[test]
+fn a_child_that_is_killed_from_outside_is_no_damage() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (_, config, rows) = long_wal(dir.path());
+    let daemon = Setup::new(&config).spawn();
+    end_child(&daemon, None, Signal::KILL);
+    wait_for("the start", || daemon.log().contains(" ready "));
+    assert!(daemon.log().contains("opening it ended a process by signal 9"), "{}", daemon.log());
+    assert!(daemon.log().contains(&format!("readings={rows} ")), "{}", daemon.log());
+    assert!(!dir.path().join("damaged").exists());
+}
+
+#[test]
+fn too_little_memory_is_told_as_such_and_more_of_it_brings_the_wal_in() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (database, _, rows) = long_wal(dir.path());
+    let probe = |limit: &str, more: &[&str]| {
+        let mut command = gadwall();
+        command.arg("probe-store").arg("--path").arg(&database).args(["--memory-limit", limit]).args(more);
+        let output = command.output().expect("the binary under test starts");
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap_or_else(|e| panic!("{e}: {output:?}"))
+    };
+    let before = fs::read(wal(&database)).expect("the WAL");
+    let little = probe("500000", &[]);
+    assert!(little["Memory"].is_string(), "{little}");
+    assert_eq!(probe("24000000", &[])["Sound"]["readings"], rows);
+    assert!(fs::read(wal(&database)).is_ok_and(|b| b == before), "it only looks");
+    assert!(probe("96000000", &["--checkpoint"])["Sound"].is_object());
+    assert!(!wal(&database).exists());
+    assert_eq!(probe("24000000", &[])["Sound"]["readings"], rows);
 }
 
 fn doctor(database: &Path, args: &[&str]) -> Output {

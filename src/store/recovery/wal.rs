@@ -49,7 +49,7 @@ pub fn scan(path: &Path) -> io::Result<Scan> {
     reader.seek(SeekFrom::Start(at))?;
     let mut whole = true;
     while at < len {
-        let mut frame = [0; FRAME_HEADER as usize];
+        let mut frame = [0; 16];
         if len - at < FRAME_HEADER {
             whole = false;
             break;
