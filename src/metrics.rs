@@ -139,7 +139,7 @@ pub struct StoreCounts {
     pub events: Counter,
     /// Dead letters written since the start.
     pub dead_letters: Counter,
-    /// Repairs at start, see design 5.
+    /// Repairs at start: each cut of the WAL, and each time that files were put aside.
     pub recovered: Counter,
     /// Free bytes of the database's file system, as of the last look; 0 before the first.
     pub free_bytes: Gauge,
@@ -157,6 +157,20 @@ pub struct StoreCounts {
     pub wary: AtomicBool,
     /// Envelopes that were put aside because they could not be stored or ended the process.
     pub poison: Counter,
+    recovery: Mutex<Option<String>>,
+}
+
+impl StoreCounts {
+    /// Counts a repair at start, and keeps `text`, which says what was done.
+    pub fn repaired(&self, text: String) {
+        self.recovered.inc();
+        *lock(&self.recovery) = Some(text);
+    }
+
+    /// What the last repair at start did; `None` where there was none.
+    pub fn recovery(&self) -> Option<String> {
+        lock(&self.recovery).clone()
+    }
 }
 
 /// The channel between sources and store.

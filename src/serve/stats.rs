@@ -66,6 +66,7 @@ pub(super) struct Store {
     pub(super) nodes: i64,
     pub(super) series: i64,
     pub(super) recovered: u64,
+    pub(super) recovery: Option<String>,
     pub(super) events: u64,
     pub(super) dead_letters: u64,
     pub(super) free_bytes: i64,
@@ -105,7 +106,7 @@ pub(super) struct Source {
 }
 
 /// The last dead letter of a source that was stored.
-#[derive(Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(super) struct LastDead {
     pub(super) reason: &'static str,
     pub(super) detail: String,
@@ -147,6 +148,7 @@ impl Stats {
                 nodes: store.nodes.get(),
                 series: store.series.get(),
                 recovered: store.recovered.get(),
+                recovery: store.recovery(),
                 events: store.events.get(),
                 dead_letters: store.dead_letters.get(),
                 free_bytes: store.free_bytes.get(),
