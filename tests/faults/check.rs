@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::harness::{Stored, now_micros};
 use crate::load::{self, DEVICE, Kind, Ledger, STUCK, T0};
+use crate::rig::{Plan, Rig, Round};
 
 /// What the broker's log tells of its deliveries to the gateway.
 #[derive(Debug, Default)]
@@ -32,10 +33,10 @@ impl Deliveries {
                 if dup == "d0" {
                     *found.new.entry(topic.to_owned()).or_default() += 1;
                 }
-            } else if let Some((_, rest)) = line.split_once(&answered) {
-                if let Some(topic) = rest.split([',', ')']).next().and_then(|packet| topics.get(packet)) {
-                    *found.acknowledged.entry((*topic).to_owned()).or_default() += 1;
-                }
+            } else if let Some((_, rest)) = line.split_once(&answered)
+                && let Some(topic) = rest.split([',', ')']).next().and_then(|packet| topics.get(packet))
+            {
+                *found.acknowledged.entry((*topic).to_owned()).or_default() += 1;
             }
         }
         found
@@ -179,18 +180,24 @@ fn messages(counts: &mut Counts, ledger: &Ledger, stored: &Stored, since: i64, b
     counts.stored += stuck.min(stuck_sent);
     match broker {
         None => {
-            counts.wrong(|c| &mut c.lost, stuck_sent.saturating_sub(stuck), || {
-                format!("{stuck} of {stuck_sent} equal messages")
-            });
-            counts.wrong(|c| &mut c.twice, stuck.saturating_sub(stuck_sent), || {
-                format!("{stuck} of {stuck_sent} equal messages")
-            });
+            counts.wrong(
+                |c| &mut c.lost,
+                stuck_sent.saturating_sub(stuck),
+                || format!("{stuck} of {stuck_sent} equal messages"),
+            );
+            counts.wrong(
+                |c| &mut c.twice,
+                stuck.saturating_sub(stuck_sent),
+                || format!("{stuck} of {stuck_sent} equal messages"),
+            );
         }
         Some(b) => {
             let sent = b.new.get("stuck/s").copied().unwrap_or(0);
-            counts.wrong(|c| &mut c.twice, stuck.saturating_sub(sent), || {
-                format!("{stuck} equal messages, and the broker sent {sent}")
-            });
+            counts.wrong(
+                |c| &mut c.twice,
+                stuck.saturating_sub(sent),
+                || format!("{stuck} equal messages, and the broker sent {sent}"),
+            );
             counts.lost_by_broker += stuck_sent.saturating_sub(stuck);
             counts.twice_by_broker += stuck.saturating_sub(stuck_sent);
         }
@@ -215,8 +222,7 @@ fn records(counts: &mut Counts, ledger: &Ledger, stored: &Stored) {
             "humidity" => must.hum as f64 / 100.0,
             _ => f64::from(must.flags),
         };
-        let fits =
-            sent.is_some_and(|s| s.0.to_string() == row.node) && row.ts % 1_000_000 == 0 && row.value == value;
+        let fits = sent.is_some_and(|s| s.0.to_string() == row.node) && row.ts % 1_000_000 == 0 && row.value == value;
         counts.wrong(|c| &mut c.strange, usize::from(!fits), || format!("never sent: {row:?}"));
         *copies.entry((j, metric)).or_default() += 1;
     }
@@ -234,4 +240,32 @@ fn records(counts: &mut Counts, ledger: &Ledger, stored: &Stored) {
         let sent = (1..=ledger.heartbeats).contains(&number);
         counts.wrong(|c| &mut c.strange, usize::from(!sent), || format!("never sent: heartbeat {number}"));
     }
+}
+
+/// No fault: a good file is changed here in every way that the comparison has to see.
+pub fn detects(_: &mut Round) -> String {
+    let mut rig = Rig::start(&Plan::default());
+    rig.wait_progress();
+    assert!(rig.load.finish(crate::rig::PATIENCE), "not everything is acknowledged");
+    rig.settle();
+    let mut stored = rig.daemon.finish();
+    let (ledger, since) = (rig.load.ledger(), rig.since());
+    let count = |stored: &Stored| {
+        let counts = compare(&ledger, stored, since, None);
+        (counts.lost, counts.twice, counts.strange)
+    };
+    assert_eq!(count(&stored), (0, 0, 0), "{}", compare(&ledger, &stored, since, None));
+    for (node, metric) in [("n0", "v"), ("n0", "value"), ("s", "value"), (&DEVICE.to_string(), "humidity")] {
+        let at = stored.rows.iter().position(|r| r.node == node && r.metric == metric).expect("one of each kind");
+        let row = stored.rows.remove(at);
+        assert_eq!(count(&stored), (1, 0, 0), "{row:?} is gone");
+        stored.rows.insert(0, row.clone());
+        stored.rows.insert(0, row.clone());
+        assert_eq!(count(&stored), (0, 1, 0), "{row:?} is there twice");
+        stored.rows[0].value += 0.25 + ledger.messages.len() as f64;
+        let strange = count(&stored);
+        assert_eq!((strange.0, strange.2), (0, 1), "{:?} was never sent", stored.rows[0]);
+        stored.rows.remove(0);
+    }
+    compare(&ledger, &stored, since, None).to_string()
 }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::harness::{Stored, wait_for};
-use crate::rig::{Plan, Rig, Round, wait};
+use crate::rig::{Plan, Rig, Round, run, wait};
 
 /// Size of the disk that is filled: the store's reserve has room in it.
 const DISK: &str = "size=192m";
@@ -60,12 +60,12 @@ pub fn full(round: &mut Round) -> String {
     let mounted = mounted.expect("mount is installed");
     assert!(mounted.status.success(), "fault not injected: {}", String::from_utf8_lossy(&mounted.stderr));
     let database = disk.join("gadwall.duckdb").display().to_string();
-    let rig = Rig::start(Plan { database: Some(database), ..Plan::default() });
+    let rig = Rig::start(&Plan { database: Some(database), ..Plan::default() });
     let filler = disk.join("filler");
     let mut taken = Vec::new();
     for _ in 0..2 {
         rig.wait_progress();
-        rig.run(round.rng.millis(0, 1_000));
+        run(round.rng.millis(0, 1_000));
         let first = fill(&filler);
         assert!(first > 1 << 20, "fault not injected: the disk was full before");
         wait_held(&rig, || {
@@ -73,7 +73,7 @@ pub fn full(round: &mut Round) -> String {
         });
         assert_eq!(fill(&filler), 0, "fault not injected: the disk has room");
         taken.push(first >> 20);
-        rig.run(round.rng.millis(0, 1_500));
+        run(round.rng.millis(0, 1_500));
         fs::remove_file(&filler).expect("freeing the disk");
         rig.wait_batches(3);
         rig.wait_healthy();
@@ -84,15 +84,15 @@ pub fn full(round: &mut Round) -> String {
 
 /// The files may not grow beyond a limit, twice, and then they may; the daemon goes on by itself.
 pub fn file_limit(round: &mut Round) -> String {
-    let rig = Rig::start(Plan { survives_file_limit: true, ..Plan::default() });
+    let rig = Rig::start(&Plan { survives_file_limit: true, ..Plan::default() });
     for _ in 0..2 {
         rig.wait_progress();
-        rig.run(round.rng.millis(0, 1_000));
+        run(round.rng.millis(0, 1_000));
         let failed = rig.daemon.stat("/commits/failed");
         rig.daemon.limit_file_size(Some(round.rng.below(65_536)));
         wait_held(&rig, || {});
         assert!(rig.daemon.stat("/commits/failed") > failed, "fault not injected: no commit has failed");
-        rig.run(round.rng.millis(0, 1_500));
+        run(round.rng.millis(0, 1_500));
         rig.daemon.limit_file_size(None);
         rig.wait_batches(3);
         rig.wait_healthy();
@@ -109,9 +109,9 @@ fn wal(rig: &Rig) -> PathBuf {
 
 /// A rig whose daemon was killed with a WAL of some size.
 fn killed_with_wal(round: &mut Round) -> Rig {
-    let mut rig = Rig::start(Plan::default());
+    let mut rig = Rig::start(&Plan::default());
     rig.wait_progress();
-    rig.run(round.rng.millis(1_000, 2_000));
+    run(round.rng.millis(1_000, 2_000));
     wait_for("a write-ahead log", || fs::metadata(wal(&rig)).is_ok_and(|m| m.len() > 20_000));
     rig.daemon.kill9();
     rig
@@ -188,7 +188,7 @@ pub fn wal_flipped(round: &mut Round) -> String {
 
 /// The header of the main file is gone.
 pub fn file_damaged(round: &mut Round) -> String {
-    let mut rig = Rig::start(Plan::default());
+    let mut rig = Rig::start(&Plan::default());
     rig.wait_progress();
     rig.daemon.terminate();
     for _ in 0..64 {

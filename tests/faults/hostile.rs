@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::harness::batch;
 use crate::harness::{Client, Hub};
 use crate::load::record;
-use crate::rig::{Memory, Plan, Rig, Round, proc_number, wait};
-use crate::harness::batch;
+use crate::rig::{Memory, Plan, Rig, Round, proc_number, run, wait};
 
 /// Seconds of a flood.
 fn seconds(round: &Round) -> u64 {
@@ -38,8 +38,8 @@ fn goes_on(rig: &Rig, time: Duration) {
 
 /// Topics with random names, far more than there may be series: known sensors and other sources go on, the rest is counted.
 pub fn topic_flood(round: &mut Round) -> String {
-    let rig = Rig::start(Plan {
-        config: "[store]\nflush-interval = \"1s\"\nmax-series = 500\nmax-nodes = 450\n".into(),
+    let rig = Rig::start(&Plan {
+        config: "[store]\nflush-interval = \"1s\"\nmax-series = 500\n".into(),
         subscribe: r#"{ topic = "random/{node}", format = "json" }"#.into(),
         ..Plan::default()
     });
@@ -60,20 +60,23 @@ pub fn topic_flood(round: &mut Round) -> String {
     client.publish("random/xnew", "1");
     wait("a new sensor to be refused and counted", Duration::from_secs(20), || refused() > before);
     assert!(letters < 200, "{letters} dead letters are stored of {sent} refused messages");
+    // The flood has used up its own source's part: a new sensor of another source is taken.
+    {
+        let mut hub = rig.load.hub();
+        hub.send("");
+        hub.send_batch(9, 4_711, &[record(1), record(2)]);
+        let ack = hub.next_line(Duration::from_secs(20), "BATCH_ACK 9 2 ");
+        assert_eq!(ack.as_deref(), Some("BATCH_ACK 9 2 0"), "a new sensor of another source");
+    }
+    assert_eq!(rig.daemon.get("/api/v1/nodes/4711/latest").status, 200, "a new sensor of another source");
     let memory = memory.finish();
-    format!("{}; {sent} random topics, {} refused, {letters} dead letters, {memory}", rig.finish(), refused_text(before))
-}
-
-fn refused_text(n: u64) -> String {
-    n.to_string()
+    format!("{}; {sent} random topics, {before} refused, {letters} dead letters, {memory}", rig.finish())
 }
 
 /// A retained message that is far larger than `max-message`, present at every start.
 pub fn retained(round: &mut Round) -> String {
-    let mut rig = Rig::start(Plan {
-        subscribe: r#"{ topic = "large/{node}", format = "json" }"#.into(),
-        ..Plan::default()
-    });
+    let mut rig =
+        Rig::start(&Plan { subscribe: r#"{ topic = "large/{node}", format = "json" }"#.into(), ..Plan::default() });
     rig.wait_progress();
     let bytes = if round.quick { 64 << 20 } else { 255 << 20 };
     let mut client = rig.broker.publisher();
@@ -91,7 +94,7 @@ pub fn retained(round: &mut Round) -> String {
     rig.daemon.restart();
     let memory = Memory::watch(rig.daemon.id());
     rig.wait_progress();
-    rig.run(Duration::from_secs(2));
+    run(Duration::from_secs(2));
     rig.wait_healthy();
     let second = memory.finish();
     format!("{}; {} MiB retained, {first}, after a start {second}", rig.finish(), bytes >> 20)
@@ -109,7 +112,7 @@ pub fn huge_packet(_: &mut Round) -> String {
             let _ = send_huge(stream, &counters.0);
         }
     });
-    let rig = Rig::start(Plan {
+    let rig = Rig::start(&Plan {
         config: format!(
             "[[mqtt]]\nname = \"large\"\nurl = \"mqtt://127.0.0.1:{port}\"\nsubscribe = [{{ topic = \"a/{{node}}\" }}]\n"
         ),
@@ -141,7 +144,8 @@ fn send_huge(mut stream: TcpStream, sent: &AtomicU64) -> std::io::Result<()> {
 
 /// 10,000 messages a second with QoS 0.
 pub fn qos0_flood(round: &mut Round) -> String {
-    let rig = Rig::start(Plan { subscribe: r#"{ topic = "flood/{node}", format = "json" }"#.into(), ..Plan::default() });
+    let rig =
+        Rig::start(&Plan { subscribe: r#"{ topic = "flood/{node}", format = "json" }"#.into(), ..Plan::default() });
     rig.wait_progress();
     let memory = Memory::watch(rig.daemon.id());
     let stop = Arc::new(AtomicBool::new(false));
@@ -191,12 +195,12 @@ pub fn qos0_flood(round: &mut Round) -> String {
 pub fn noise(round: &mut Round) -> String {
     let mut noisy = Hub::new();
     let section = noisy.section("hub-lines", "").replace("\"hub\"", "\"noisy\"");
-    let rig = Rig::start(Plan { config: section, ..Plan::default() });
+    let rig = Rig::start(&Plan { config: section, ..Plan::default() });
     rig.wait_progress();
     let pid = rig.daemon.id();
     let written = || proc_number(pid, "io", "write_bytes").expect("/proc/PID/io");
     let (before, quiet) = (written(), Duration::from_secs(5));
-    rig.run(quiet);
+    run(quiet);
     let load_alone = (written() - before) / quiet.as_secs();
     let memory = Memory::watch(pid);
     let (stop, seed) = (Arc::new(AtomicBool::new(false)), round.rng.next());
@@ -223,15 +227,12 @@ pub fn noise(round: &mut Round) -> String {
     let taken = stream.join().expect("the noise");
     assert!(taken / took > 300_000, "fault not injected: only {} bytes/s of noise", taken / took);
     let (dead, letters) = (rig.daemon.stat("/readings/dead"), rig.daemon.stat("/store/dead_letters"));
-    let reasons = rig.daemon.stats()["readings"]["dead_by_reason"].as_object().map_or(0, |reasons| {
-        reasons.values().filter(|n| n.as_u64().is_some_and(|n| n > 0)).count() as u64
-    });
+    let reasons = rig.daemon.stats()["readings"]["dead_by_reason"]
+        .as_object()
+        .map_or(0, |reasons| reasons.values().filter(|n| n.as_u64().is_some_and(|n| n > 0)).count() as u64);
     assert!(dead > 1_000, "fault not injected: only {dead} frames were noise");
     assert!(letters <= (took + 5) * reasons.max(1), "{letters} dead letters in {took} s for {reasons} reasons");
-    assert!(
-        wrote <= load_alone * 2 + 100_000,
-        "{wrote} bytes/s written with noise, {load_alone} bytes/s without"
-    );
+    assert!(wrote <= load_alone * 2 + 100_000, "{wrote} bytes/s written with noise, {load_alone} bytes/s without");
     let memory = memory.finish();
     format!(
         "{}; {} kB/s of noise for {took} s, {dead} frames refused, {letters} dead letters of {reasons} reasons, \
@@ -260,41 +261,84 @@ fn nonsense(rng: &mut crate::rng::Rng) -> Vec<u8> {
     block
 }
 
-/// 200 clients that connect and say nothing, and 200 that send their request a byte at a time.
+/// 200 clients that connect and say nothing, and 200 that send their request a byte at a time; all of them are let in.
 pub fn http_clients(round: &mut Round) -> String {
-    let rig = Rig::start(Plan::default());
+    clients(round, 500)
+}
+
+/// The same with the default bound on connections: the others wait in the kernel.
+pub fn http_clients_default(round: &mut Round) -> String {
+    clients(round, 32)
+}
+
+fn clients(round: &Round, most: usize) -> String {
+    const REQUEST: &[u8] =
+        b"GET /stats HTTP/1.1\r\nHost: gadwall\r\nX-Padding: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n";
+    let rig = Rig::start(&Plan { config: format!("[http]\nmax-connections = {most}\n"), ..Plan::default() });
     rig.wait_progress();
     let memory = Memory::watch(rig.daemon.id());
-    let connect = || TcpStream::connect(rig.daemon.address());
-    let idle: Vec<TcpStream> = (0..200).filter_map(|_| connect().ok()).collect();
-    let mut slow: Vec<TcpStream> = (0..200).filter_map(|_| connect().ok()).collect();
-    let clients = idle.len() + slow.len();
-    assert_eq!(clients, 400, "fault not injected: not all clients are connected");
-    let request = b"GET /stats HTTP/1.1\r\nHost: gadwall\r\nX-Padding: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n";
-    let mut bytes = 0;
-    for byte in request.iter().take(if round.quick { 20 } else { 60 }) {
-        bytes += slow.iter_mut().filter_map(|s| s.write(&[*byte]).ok()).sum::<usize>();
+    let address: std::net::SocketAddr = rig.daemon.address().parse().expect("an address");
+    // One that finds no room in the kernel's queue tries again later, as clients do.
+    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(50)).ok();
+    let (mut idle, mut slow) = (Vec::new(), Vec::new());
+    let (mut peak, mut bytes) = (0, 0);
+    let honest = Arc::new(AtomicU64::new(0));
+    for (tick, byte) in REQUEST.iter().take(if round.quick { 20 } else { 60 }).enumerate() {
+        if tick == 4 {
+            let honest = Arc::clone(&honest);
+            thread::spawn(move || honest.store(ask(address), Ordering::Release));
+        }
+        for (clients, missing) in [(&mut slow, 200_usize), (&mut idle, 200)] {
+            let missing = missing.saturating_sub(clients.len());
+            clients.extend((0..missing).map_while(|_| connect()));
+        }
+        peak = peak.max(idle.len() + slow.len());
+        slow.retain_mut(|s: &mut TcpStream| s.write(&[*byte]).is_ok_and(|n| n == 1));
+        bytes += slow.len();
         goes_on(&rig, Duration::from_millis(500));
     }
+    let enough = if most < 400 { most * 2 } else { 400 };
+    assert!(peak >= enough, "fault not injected: at most {peak} clients were connected");
+    let honest = match honest.load(Ordering::Acquire) {
+        0 => "an honest client was not answered meanwhile".to_owned(),
+        ms => format!("an honest client was answered after {ms} ms"),
+    };
     let start = Instant::now();
     drop((idle, slow));
     rig.wait_healthy();
     let answered = start.elapsed();
     let memory = memory.finish();
-    format!("{}; {clients} clients, {bytes} bytes of them, an answer {answered:.1?} after they left, {memory}", rig.finish())
+    format!(
+        "{}; {peak} clients at once, {bytes} bytes of them, {honest}, and {answered:.1?} after they left, {memory}",
+        rig.finish()
+    )
+}
+
+/// Asks for the health; returns after how many milliseconds it was answered, 0 if it was not.
+fn ask(address: std::net::SocketAddr) -> u64 {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(30) {
+        let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(5)) else { continue };
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(30)));
+        let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: gadwall\r\n\r\n");
+        let mut answer = [0; 12];
+        if stream.read_exact(&mut answer).is_ok() && answer.starts_with(b"HTTP/1.1 ") {
+            return u64::try_from(start.elapsed().as_millis()).unwrap_or(0).max(1);
+        }
+    }
+    0
 }
 
 /// A client that reads a CSV export at 1 KB/s.
 pub fn slow_export(round: &mut Round) -> String {
     let mut first = Hub::new();
     let section = first.section("hub-lines", "").replace("\"hub\"", "\"past\"");
-    let rig = Rig::start(Plan { config: section, ..Plan::default() });
+    let rig = Rig::start(&Plan { config: section, ..Plan::default() });
     first.wait_answered();
     // Enough that the sockets' buffers do not take it.
     let (batches, records) = (80, 1_000);
     for b in 0..batches {
         let records: Vec<_> = (b * records..(b + 1) * records).map(|j| record(j - 1_000_000)).collect();
-        let records: Vec<_> = records.iter().map(|r| crate::harness::Record { temp: r.time % 5_000, hum: 1, ..*r }).collect();
         first.send_bytes(batch(9, 77, &records).as_bytes());
         first.expect_ack(&format!("BATCH_ACK 9 {} 0", records.len()));
     }
@@ -303,7 +347,10 @@ pub fn slow_export(round: &mut Round) -> String {
     let mut client = TcpStream::connect(rig.daemon.address()).expect("connecting to the daemon");
     client.set_read_timeout(Some(Duration::from_secs(10))).expect("a timeout");
     let mut request = String::new();
-    let _ = write!(request, "GET /api/v1/readings?node=77&format=csv&start=2020-01-01T00:00:00Z HTTP/1.1\r\nHost: gadwall\r\n\r\n");
+    let _ = write!(
+        request,
+        "GET /api/v1/readings?node=77&format=csv&start=2020-01-01T00:00:00Z HTTP/1.1\r\nHost: gadwall\r\n\r\n"
+    );
     client.write_all(request.as_bytes()).expect("the request");
     let (mut read, mut chunk) = (0, [0; 1_024]);
     for _ in 0..if round.quick { 15 } else { 60 } {

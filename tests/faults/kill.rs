@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::rig::{Plan, Rig, Round, wait};
+use crate::rig::{Keeps, Plan, Rig, Round, run, wait};
 
 /// Kills may come too late, because what they were to hit was over: so often another moment is tried.
 const TRIES: u32 = 6;
@@ -18,13 +18,13 @@ fn killed(status: ExitStatus) -> bool {
 
 /// The daemon is killed under load, while it starts, and while it stops.
 pub fn daemon(round: &mut Round) -> String {
-    let mut rig = Rig::start(Plan::default());
+    let mut rig = Rig::start(&Plan::default());
     let (mut in_load, mut in_start, mut in_stop) = (0, 0, 0);
     let mut slowest = Duration::ZERO;
     let first = round.rng.below(3);
     for kill in first..first + 3 {
         rig.wait_progress();
-        rig.run(round.rng.millis(0, 700));
+        run(round.rng.millis(0, 700));
         match kill % 3 {
             0 => {
                 assert!(killed(rig.daemon.kill9()), "the daemon had ended before the kill");
@@ -69,15 +69,17 @@ pub fn daemon(round: &mut Round) -> String {
         slowest = slowest.max(start.elapsed());
     }
     let counts = rig.finish();
-    format!("{counts}; killed {in_load} under load, {in_start} in start, {in_stop} in stop, slowest start {slowest:.1?}")
+    format!(
+        "{counts}; killed {in_load} under load, {in_start} in start, {in_stop} in stop, slowest start {slowest:.1?}"
+    )
 }
 
-fn broker(round: &mut Round, persists: bool) -> String {
-    let mut rig = Rig::start(Plan { broker_dies: true, broker_persists: persists, ..Plan::default() });
+fn broker(round: &mut Round, keeps: Keeps) -> String {
+    let mut rig = Rig::start(&Plan { broker_dies: Some(keeps), ..Plan::default() });
     let mut kills = 0;
     for _ in 0..3 {
         rig.wait_progress();
-        rig.run(round.rng.millis(500, 2_500));
+        run(round.rng.millis(500, 2_500));
         rig.broker.kill9();
         rig.wait_unhealthy("home", "", Duration::from_secs(10));
         thread::sleep(round.rng.millis(0, 500));
@@ -86,25 +88,25 @@ fn broker(round: &mut Round, persists: bool) -> String {
         rig.daemon.wait_state("home", "up");
         kills += 1;
     }
-    rig.run(Duration::from_millis(500));
+    run(Duration::from_millis(500));
     format!("{}; {kills} kills of the broker", rig.finish())
 }
 
 /// The broker is killed, and knows afterwards what it had written to its file.
 pub fn broker_with_persistence(round: &mut Round) -> String {
-    broker(round, true)
+    broker(round, Keeps::File)
 }
 
 /// The broker is killed, and knows nothing afterwards.
 pub fn broker_without_persistence(round: &mut Round) -> String {
-    broker(round, false)
+    broker(round, Keeps::Nothing)
 }
 
 /// The daemon stands still for 5 s, as on a machine that swaps or sleeps.
 pub fn daemon_stopped(round: &mut Round) -> String {
-    let rig = Rig::start(Plan::default());
+    let rig = Rig::start(&Plan::default());
     rig.wait_progress();
-    rig.run(round.rng.millis(0, 500));
+    run(round.rng.millis(0, 500));
     rig.daemon.signal(Signal::STOP);
     // An answer that was sent before is read within the next moment.
     thread::sleep(Duration::from_millis(300));
@@ -121,9 +123,9 @@ pub fn daemon_stopped(round: &mut Round) -> String {
 
 /// The broker stands still for 5 s, and closes nothing.
 pub fn broker_stopped(round: &mut Round) -> String {
-    let rig = Rig::start(Plan::default());
+    let rig = Rig::start(&Plan::default());
     rig.wait_progress();
-    rig.run(round.rng.millis(0, 500));
+    run(round.rng.millis(0, 500));
     rig.broker.signal(Signal::STOP);
     thread::sleep(Duration::from_millis(300));
     let (messages, batches) = rig.acknowledged();
@@ -139,11 +141,11 @@ pub fn broker_stopped(round: &mut Round) -> String {
 
 /// The hub's port goes away and comes back under another name of the kernel, with the same link.
 pub fn port_renamed(round: &mut Round) -> String {
-    let rig = Rig::start(Plan::default());
+    let rig = Rig::start(&Plan::default());
     let mut names = Vec::new();
     for _ in 0..3 {
         rig.wait_progress();
-        rig.run(round.rng.millis(0, 700));
+        run(round.rng.millis(0, 700));
         let mut hub = rig.load.hub();
         let before = hub.port_name();
         hub.unplug();

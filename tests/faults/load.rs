@@ -67,7 +67,12 @@ fn payload(i: usize) -> String {
 
 /// Record `j` of the hub: `j` seconds after [`T0`], so that its time names it.
 pub fn record(j: i64) -> Record {
-    Record { time: T0 + j, temp: j % 5_000, hum: j % 9_999, flags: u8::try_from(j % 256).expect("below 256") }
+    Record {
+        time: T0 + j,
+        temp: j.rem_euclid(5_000),
+        hum: j.rem_euclid(9_999),
+        flags: u8::try_from(j.rem_euclid(256)).expect("below 256"),
+    }
 }
 
 /// What was sent and what was acknowledged.
@@ -110,12 +115,8 @@ pub struct Load {
 impl Load {
     /// Starts both: some 400 messages and 200 records a second.
     pub fn start(broker: u16, hub: Hub) -> Self {
-        let shared = Arc::new(Shared {
-            ledger: Mutex::default(),
-            hub: Mutex::new(hub),
-            stop: AtomicBool::new(false),
-            broker,
-        });
+        let shared =
+            Arc::new(Shared { ledger: Mutex::default(), hub: Mutex::new(hub), stop: AtomicBool::new(false), broker });
         let (one, two) = (Arc::clone(&shared), Arc::clone(&shared));
         let threads = vec![thread::spawn(move || publish(&one)), thread::spawn(move || send_batches(&two))];
         Self { shared, threads }

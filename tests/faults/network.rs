@@ -4,13 +4,13 @@ use std::thread;
 use std::time::Duration;
 
 use crate::proxy::{Network, Proxy};
-use crate::rig::{Plan, Rig, Round, wait};
+use crate::rig::{Plan, Rig, Round, run, wait};
 
 /// The client pings every 30 s and gives up when the next ping is due; the daemon's own limit is 40 s.
 const KEEP_ALIVE_GIVES_UP: Duration = Duration::from_secs(75);
 
 fn rig() -> Rig {
-    Rig::start(Plan { through_proxy: true, ..Plan::default() })
+    Rig::start(&Plan { through_proxy: true, ..Plan::default() })
 }
 
 fn proxy(rig: &Rig) -> &Proxy {
@@ -25,12 +25,12 @@ pub fn cut(round: &mut Round) -> String {
         if i % 2 == 0 {
             rig.wait_progress();
             rig.daemon.wait_state("home", "up");
-            rig.run(round.rng.millis(0, 800));
+            run(round.rng.millis(0, 800));
         } else {
             // In the middle of the redelivery.
             let passed = proxy(&rig).to_daemon();
             wait("the broker to send again", Duration::from_secs(40), || proxy(&rig).to_daemon() > passed + 100);
-            rig.run(round.rng.millis(0, 40));
+            run(round.rng.millis(0, 40));
         }
         cuts += proxy(&rig).cut();
     }
@@ -62,7 +62,7 @@ pub fn stall(round: &mut Round) -> String {
 pub fn half_open(round: &mut Round) -> String {
     let rig = rig();
     rig.wait_progress();
-    rig.run(round.rng.millis(0, 500));
+    run(round.rng.millis(0, 500));
     let accepted = proxy(&rig).accepted();
     assert_eq!(proxy(&rig).half_open(), 1, "fault not injected: no connection");
     let noticed = rig.wait_unhealthy("home", "does not answer any more", KEEP_ALIVE_GIVES_UP);
@@ -75,7 +75,7 @@ pub fn half_open(round: &mut Round) -> String {
 pub fn torn_packet(round: &mut Round) -> String {
     let rig = rig();
     rig.wait_progress();
-    rig.run(round.rng.millis(0, 500));
+    run(round.rng.millis(0, 500));
     let accepted = proxy(&rig).accepted();
     proxy(&rig).tear();
     wait("fault not injected: no packet was torn", Duration::from_secs(10), || proxy(&rig).torn());

@@ -180,11 +180,8 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 }
 
 fn pump(shared: &Shared, connection: &Connection, to_daemon: bool) {
-    let (mut from, mut to) = if to_daemon {
-        (&connection.broker, &connection.daemon)
-    } else {
-        (&connection.daemon, &connection.broker)
-    };
+    let (mut from, mut to) =
+        if to_daemon { (&connection.broker, &connection.daemon) } else { (&connection.daemon, &connection.broker) };
     let mut chunk = [0; 16_384];
     let mut waiting = Vec::new();
     while !connection.is(State::Closed) {

@@ -33,9 +33,8 @@ pub struct Round {
 /// How a round wants its rig.
 #[derive(Default)]
 pub struct Plan {
-    /// The broker's log is read: the round kills it.
-    pub broker_dies: bool,
-    pub broker_persists: bool,
+    /// The round kills the broker, whose log is read therefore; and whether it keeps sessions in a file.
+    pub broker_dies: Option<Keeps>,
     pub through_proxy: bool,
     /// More of the configuration.
     pub config: String,
@@ -44,6 +43,14 @@ pub struct Plan {
     /// Where the database is, if not in a temporary folder.
     pub database: Option<String>,
     pub survives_file_limit: bool,
+}
+
+/// What a broker knows after its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// What it had written to its file, at most a second old.
+    File,
+    Nothing,
 }
 
 /// A daemon under load.
@@ -60,12 +67,12 @@ pub struct Rig {
 impl Rig {
     /// Starts everything, and the load when the daemon has a session at the broker.
     #[track_caller]
-    pub fn start(plan: Plan) -> Self {
+    pub fn start(plan: &Plan) -> Self {
         let mut settings = Settings::default();
-        if plan.broker_persists {
+        if plan.broker_dies == Some(Keeps::File) {
             settings = settings.persistent();
         }
-        if !plan.broker_dies {
+        if plan.broker_dies.is_none() {
             settings = settings.quiet();
         }
         let broker = settings.start();
@@ -96,12 +103,12 @@ impl Rig {
         let mut markers = 0;
         assert!(marker(&daemon, &broker, &mut markers, PATIENCE), "the daemon stores nothing from its broker");
         let load = Load::start(broker.port(), hub);
-        Self { daemon, broker, proxy, load, broker_dies: plan.broker_dies, since, markers }
+        Self { daemon, broker, proxy, load, broker_dies: plan.broker_dies.is_some(), since, markers }
     }
 
-    /// Lets it run.
-    pub fn run(&self, time: Duration) {
-        thread::sleep(time);
+    /// Microseconds since 1970 before which nothing was sent.
+    pub fn since(&self) -> i64 {
+        self.since
     }
 
     /// Messages that the broker has acknowledged, and batches that the gateway has.
@@ -208,6 +215,11 @@ fn marker(daemon: &Daemon, broker: &Broker, markers: &mut i64, deadline: Duratio
     false
 }
 
+/// Lets everything run.
+pub fn run(time: Duration) {
+    thread::sleep(time);
+}
+
 /// Polls until `done`; panics with `what` after `deadline`.
 #[track_caller]
 pub fn wait(what: &str, deadline: Duration, mut done: impl FnMut() -> bool) {
@@ -241,7 +253,8 @@ pub struct Memory {
 impl Memory {
     /// Begins.
     pub fn watch(pid: u32) -> Self {
-        let (stop, anon, rss) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let (stop, anon, rss) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let thread = {
             let (stop, anon, rss) = (Arc::clone(&stop), Arc::clone(&anon), Arc::clone(&rss));
             thread::spawn(move || {

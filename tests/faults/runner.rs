@@ -49,7 +49,9 @@ fn options() -> Result<Option<Options>, String> {
         let number = |text: String| text.parse::<u64>().map_err(|_| format!("{text:?} is no whole number"));
         match arg.as_str() {
             "--quick" => (options.hours, options.rounds) = (None, None),
-            "--hours" => options.hours = Some(value("a number of hours")?.parse().map_err(|_| "--hours needs a number")?),
+            "--hours" => {
+                options.hours = Some(value("a number of hours")?.parse().map_err(|_| "--hours needs a number")?);
+            }
             "--rounds" => options.rounds = Some(number(value("a number")?)?),
             "--seed" => options.seed = number(value("a number")?)?,
             "--jobs" => options.jobs = Some(usize::try_from(number(value("a number")?)?).unwrap_or(1).max(1)),
@@ -130,7 +132,9 @@ fn queue(chosen: &[&'static Fault], options: &Options) -> VecDeque<(&'static Fau
         seed += 1;
     };
     match options.rounds {
-        Some(rounds) => chosen.iter().cycle().take(if chosen.is_empty() { 0 } else { rounds as usize }).for_each(|f| add(*f)),
+        Some(rounds) => {
+            chosen.iter().cycle().take(if chosen.is_empty() { 0 } else { rounds as usize }).for_each(|f| add(*f));
+        }
         None => {
             for fault in chosen {
                 (0..fault.quick.max(1)).for_each(|_| add(*fault));
@@ -195,14 +199,13 @@ impl Plan {
     fn process(&self, fault: &Fault, seed: u64, folder: &Path) -> (String, bool) {
         let program = std::env::current_exe().expect("the program knows its path");
         let log = std::fs::File::create(folder.join("output")).expect("a file for the round's output");
-        // In a mount namespace of its own a round can have a small disk, also without root.
-        let mut command = Command::new("unshare");
-        if !rustix::process::geteuid().is_root() {
-            command.args(["--user", "--map-root-user"]);
-        }
-        if !fault.name.starts_with("disk") {
-            command = Command::new(&program);
-        } else {
+        let mut command = Command::new(&program);
+        if fault.own_disk {
+            // In a mount namespace of its own it can have a small disk, also without root.
+            command = Command::new("unshare");
+            if !rustix::process::geteuid().is_root() {
+                command.args(["--user", "--map-root-user"]);
+            }
             command.arg("--mount").arg(&program);
         }
         let mut child = command
