@@ -191,10 +191,10 @@ fn pump(shared: &Shared, connection: &Connection, to_daemon: bool) {
         }
         if waiting.is_empty() {
             let mut n = match from.read(&mut chunk) {
-                Ok(0) => return if connection.is(State::Dead) { idle(connection) } else { connection.close() },
+                Ok(0) => return end(connection),
                 Ok(n) => n,
                 Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => continue,
-                Err(_) => return if connection.is(State::Dead) { idle(connection) } else { connection.close() },
+                Err(_) => return end(connection),
             };
             // Chunks end where packets end, so one without its last bytes ends inside of a packet.
             if to_daemon && n > 10 && connection.is(State::Tear) {
@@ -214,14 +214,14 @@ fn pump(shared: &Shared, connection: &Connection, to_daemon: bool) {
                 }
             }
             Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-            Err(_) => return connection.close(),
+            Err(_) => return end(connection),
         }
     }
 }
 
-/// Keeps the threads of a dead connection until it is closed.
-fn idle(connection: &Connection) {
-    while !connection.is(State::Closed) {
-        thread::sleep(TICK);
+/// One side is gone: the other follows, unless the connection is dead, which nobody may notice.
+fn end(connection: &Connection) {
+    if !connection.is(State::Dead) {
+        connection.close();
     }
 }
