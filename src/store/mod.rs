@@ -6,9 +6,11 @@ mod commit;
 mod lock;
 mod open;
 mod plan;
+mod poison;
 pub mod reader;
 mod redelivery;
 pub mod schema;
+mod space;
 #[cfg(test)]
 mod tests;
 mod writer;
