@@ -84,7 +84,7 @@ pub fn full(round: &mut Round) -> String {
 
 /// The files may not grow beyond a limit, twice, and then they may; the daemon goes on by itself.
 pub fn file_limit(round: &mut Round) -> String {
-    let rig = Rig::start(&Plan { survives_file_limit: true, ..Plan::default() });
+    let rig = Rig::start(&Plan::default());
     for _ in 0..2 {
         rig.wait_progress();
         run(round.rng.millis(0, 1_000));

@@ -42,7 +42,6 @@ pub struct Plan {
     pub subscribe: String,
     /// Where the database is, if not in a temporary folder.
     pub database: Option<String>,
-    pub survives_file_limit: bool,
 }
 
 /// What a broker knows after its end.
@@ -94,11 +93,7 @@ impl Rig {
             config = config.replacen("[store]", &line, 1);
         }
         let since = now_micros();
-        let mut setup = Setup::new(&config);
-        if plan.survives_file_limit {
-            setup = setup.survives_file_limit();
-        }
-        let daemon = setup.start();
+        let daemon = Setup::new(&config).start();
         // The session has to be there first: what is published before it is nobody's.
         let mut markers = 0;
         assert!(marker(&daemon, &broker, &mut markers, PATIENCE), "the daemon stores nothing from its broker");
