@@ -89,7 +89,7 @@ pub type Reread = Box<dyn Fn() -> Result<Config, String>>;
 pub fn run(config: Config, level: &journal::Level, reread: &Reread) -> Result<(), ServiceError> {
     let signals = signal::listen().map_err(|source| ServiceError::Start { what: "signal handlers", source })?;
     let metrics = Arc::new(Metrics::default());
-    let clock = Clock::new(config.clock.trust, Arc::clone(&metrics));
+    let clock = Clock::with(&config.clock, Arc::clone(&metrics));
     let store = crate::store::open(&config.store, &metrics)?;
     let address_file = AddressFile::new(&config.store.path);
     let mut stages = Stages::start(&config, store, &clock, &metrics)?;
