@@ -11,8 +11,8 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub use machine::{Machine, boottime, realtime};
 use machine::Board;
+pub use machine::{Machine, boottime, realtime};
 
 use crate::config::{self, Trust};
 use crate::metrics::Metrics;

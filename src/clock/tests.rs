@@ -37,11 +37,8 @@ fn synchronised_trusts_only_what_the_kernel_or_the_time_service_says() {
 fn a_file_can_say_that_the_clock_is_synchronised() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("gps");
-    let config = config::Clock {
-        trust: Trust::Synchronised,
-        synchronised_file: Some(file.clone()),
-        ..config::Clock::default()
-    };
+    let config =
+        config::Clock { trust: Trust::Synchronised, synchronised_file: Some(file.clone()), ..config::Clock::default() };
     let clock = Clock::with(&config, Arc::default());
     assert!(!clock.trusted(), "whatever the kernel says");
     std::fs::write(&file, "").unwrap();

@@ -111,7 +111,8 @@ fn intake(section: &mut Section<'_>) -> Option<Intake> {
 fn clock(mut section: Section<'_>) -> Option<Clock> {
     let default = Clock::default();
     let trust = section.or("trust", default.trust, value::choice(TRUST));
-    let patience = section.or("patience", default.patience, value::duration(Duration::ZERO..=DAYS_1000, default.patience));
+    let patience =
+        section.or("patience", default.patience, value::duration(Duration::ZERO..=DAYS_1000, default.patience));
     let synchronised_file = section.optional("synchronised-file", value::path);
     section.finish();
     Some(Clock { trust: trust?, patience: patience?, synchronised_file: synchronised_file? })

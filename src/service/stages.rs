@@ -75,7 +75,7 @@ impl Stages {
         let (intake, outlet) = pipeline::channel(&config.intake, Arc::clone(metrics));
         let (stop_sources, _) = watch::channel(false);
         let (stop_serve, serve_stop) = watch::channel(false);
-        let (writer, stop_by) = (store.writer, store.writer_stop_by);
+        let (writer, stop_by) = (store.writer.under(clock.clone())?, store.writer_stop_by);
         let tell = tx.clone();
         std::thread::Builder::new()
             .name("writer".into())

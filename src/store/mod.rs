@@ -3,14 +3,18 @@
 mod bounds;
 pub mod catalog;
 mod commit;
+mod floor;
 mod lock;
 mod open;
 mod plan;
 pub mod reader;
 mod redelivery;
+mod rows;
 pub mod schema;
 #[cfg(test)]
 mod tests;
+mod timekeeper;
+mod unsynced;
 mod writer;
 
 use std::path::Path;

@@ -1,5 +1,7 @@
 //! The one thread that writes: takes envelopes from the channel, makes batches, commits them, and answers.
 
+mod settle;
+
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -13,6 +15,7 @@ use super::open::Root;
 use super::plan::{DeadRow, Limits, Plan, Planner};
 use super::reader::Reader;
 use super::redelivery::Unconfirmed;
+use super::timekeeper::Timekeeper;
 use crate::clock;
 use crate::config;
 use crate::metrics::Metrics;
@@ -66,6 +69,7 @@ pub struct Writer {
     unconfirmed: Unconfirmed,
     dead_rate: DeadRate,
     trim: Trim,
+    time: Timekeeper,
     stop_by: Arc<StopBy>,
 }
 
@@ -91,6 +95,7 @@ impl Writer {
             unconfirmed,
             dead_rate: DeadRate::default(),
             trim,
+            time: Timekeeper::new(&config.path),
             stop_by: Arc::default(),
         }
     }
@@ -114,11 +119,13 @@ impl Writer {
         let mut nudged = false;
         while open || !self.batch.is_empty() {
             self.alive();
+            let settling = self.settle()?;
             if open && !nudged && !self.batch.is_due(Instant::now()) {
                 let wait = self
                     .batch
                     .deadline()
                     .map_or(HEARTBEAT, |d| d.saturating_duration_since(Instant::now()).min(HEARTBEAT));
+                let wait = if settling { Duration::ZERO } else { wait };
                 select_biased! {
                     recv(outlet.nudges) -> nudge => nudged = nudge.is_ok(),
                     recv(outlet.items) -> item => match item {
@@ -173,7 +180,7 @@ impl Writer {
         loop {
             let started = Instant::now();
             let mut plan = self.plan();
-            let planned = (plan.fast.len() + plan.late.len()) as u64;
+            let planned = (plan.fast.len() + plan.late.len() + plan.held.len()) as u64;
             match self.write(&mut plan, number) {
                 Ok(done) => {
                     self.durable(number, plan, &done, started.elapsed());
@@ -199,11 +206,14 @@ impl Writer {
 
     fn plan(&self) -> Plan {
         let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
-        let mut planner = Planner::new(&catalog, &self.unconfirmed, self.limits);
+        let mut planner =
+            Planner::new(&catalog, &self.unconfirmed, self.limits).under(self.time.standing(), self.time.boot());
         for (index, envelope) in self.batch.envelopes().iter().enumerate() {
             planner.add(index, envelope);
         }
-        planner.finish()
+        let mut plan = planner.finish();
+        plan.floor = self.time.floor_due(plan.newest_arrival);
+        plan
     }
 
     fn write(&mut self, plan: &mut Plan, number: i64) -> duckdb::Result<Done> {
@@ -237,6 +247,7 @@ impl Writer {
     /// Everything of batch `number` is in the file: learn, count, answer.
     fn durable(&mut self, number: i64, plan: Plan, done: &Done, took: Duration) {
         self.number = number;
+        self.metrics.clock.unsynced.add(self.time.committed(&plan, done));
         self.unconfirmed.committed(number, plan.deliveries);
         {
             let mut catalog = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
@@ -246,18 +257,12 @@ impl Writer {
             for series in plan.series {
                 catalog.add_series(series);
             }
-            for (id, newest) in plan.newest {
-                if let Some(series) = catalog.series_mut(id)
-                    && series.newest.is_none_or(|known| newest.ts > known.ts)
-                {
-                    series.newest = Some(newest);
-                }
-            }
+            settle::learn(&mut catalog, plan.newest);
             self.metrics.store.nodes.set(gauge(catalog.node_count()));
             self.metrics.store.series.set(gauge(catalog.series_count()));
         }
         let readings = &self.metrics.readings;
-        readings.committed.add(done.committed);
+        readings.committed.add(done.committed + done.held);
         readings.duplicate.add(done.duplicate + plan.redelivered);
         readings.conflict.add(done.conflict);
         readings.dead(DeadReason::Conflict).add(done.conflict);
@@ -329,7 +334,8 @@ impl Writer {
         }
     }
 
-    fn close(self) {
+    fn close(mut self) {
+        self.time.close();
         let _paused = self.reader.pause();
         // A checkpoint that fails loses nothing: the WAL stays and is replayed at the next start.
         if let Err(error) = self.root.connection.execute_batch("CHECKPOINT g") {
