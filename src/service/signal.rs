@@ -1,9 +1,11 @@
-//! SIGTERM, SIGINT and SIGHUP as messages.
+//! SIGTERM, SIGINT and SIGHUP as messages, and SIGXFSZ as nothing.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use crossbeam_channel::{Receiver, bounded};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 use signal_hook::iterator::Signals;
 
 /// What a signal asks for.
@@ -21,6 +23,9 @@ pub enum Ask {
 /// When the handlers or the thread cannot be made.
 pub fn listen() -> io::Result<Receiver<Ask>> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+    // A write beyond a file-size limit fails as one to a full disk does, and is treated like it; the signal that comes with
+    // it must not end the process. A handler that only sets a flag is the safe way to have it ignored.
+    signal_hook::flag::register(SIGXFSZ, Arc::new(AtomicBool::new(false)))?;
     let (tx, rx) = bounded(8);
     std::thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {

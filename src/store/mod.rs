@@ -7,10 +7,12 @@ mod floor;
 mod lock;
 mod open;
 mod plan;
+mod poison;
 pub mod reader;
 mod redelivery;
 mod rows;
 pub mod schema;
+mod space;
 #[cfg(test)]
 mod tests;
 mod timekeeper;

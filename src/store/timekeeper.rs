@@ -122,22 +122,30 @@ impl Timekeeper {
         }
     }
 
-    /// A turn has failed: the next is put off, and looks at the tables anew.
-    pub fn failed(&mut self) {
-        self.look_again();
+    /// A turn has failed: the next is put off.
+    pub fn put_off(&mut self) {
         self.retry_at = Some(Instant::now() + RETRY);
+    }
+
+    /// Whether [`Timekeeper::turn`] may have something to do.
+    pub fn has_turn(&self) -> bool {
+        if !(self.others || self.held || self.notes) || self.retry_at.is_some_and(|at| Instant::now() < at) {
+            return false;
+        }
+        self.clock.is_some()
+            && match self.standing() {
+                Standing::Right(_) => true,
+                Standing::Doubtful => self.others || self.held,
+                Standing::Waiting | Standing::Fresh => self.others,
+            }
     }
 
     /// Moves one bounded step of readings whose time can be told now. `None` when there is nothing to do.
     ///
     /// # Errors
-    /// Whatever DuckDB reports; call [`Timekeeper::failed`] when the store is back.
+    /// Whatever DuckDB reports; call [`Timekeeper::put_off`] when the store is back.
     pub fn turn(&mut self, connection: &Connection, catalog: &Catalog) -> duckdb::Result<Option<Turn>> {
         let Some(clock) = &self.clock else { return Ok(None) };
-        if !(self.others || self.held || self.notes) || self.retry_at.is_some_and(|at| Instant::now() < at) {
-            return Ok(None);
-        }
-        self.retry_at = None;
         let this = Arc::clone(clock.boot());
         if self.others {
             if let Some(step) = unsynced::release(connection, catalog, &this, Boot::Other, None)? {

@@ -1,6 +1,7 @@
 //! Acknowledged means durable, and once means once: the daemon is killed, stopped and cannot write, at the worst moments.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::harness::{
@@ -96,6 +97,22 @@ impl Stream {
         client.flush();
     }
 
+    /// Does something else while messages are published, `most` of them, or fewer if it is done before.
+    fn publish_while(&mut self, broker: &Broker, most: usize, meanwhile: impl FnOnce()) {
+        let done = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let publisher = scope.spawn(|| {
+                let most = self.sent.len() + most;
+                while self.sent.len() < most && !done.load(Ordering::Acquire) {
+                    self.publish(broker, 100);
+                }
+            });
+            meanwhile();
+            done.store(true, Ordering::Release);
+            publisher.join().expect("the publisher does not panic");
+        });
+    }
+
     fn all(&self) -> Vec<Expected> {
         self.sent.values().cloned().collect()
     }
@@ -122,19 +139,22 @@ fn killed_at_the_ack_of_a_message_it_is_in_the_file() {
     let since = now_micros();
     let mut daemon = Daemon::start(&broker.section("home", "window = 40", Stream::SUBSCRIBE));
     let mut stream = Stream::new();
+    let mut open = 0;
     for round in 0..rounds() {
         daemon.wait_state("home", "up");
         wait_for("the subscription", || broker.logged(&format!("Sending SUBACK to {CLIENT}")) > round as usize);
         let from = broker.log_len();
-        stream.publish(&broker, 150);
-        // Another moment in every round: the first acknowledgement, the second, the twentieth.
-        broker.wait_logged(from, &format!("Received PUBACK from {CLIENT} "), 1 + (round as usize * 7) % 40);
-        daemon.kill9();
-        let gone = format!("Client {CLIENT} ");
-        broker.wait_logged(from, &gone, 1);
-        stream.check(&broker, &daemon);
+        // Another moment in every round: the first acknowledgement, the eighth, the fifteenth, while more is published.
+        stream.publish_while(&broker, 300, || {
+            broker.wait_logged(from, &format!("Received PUBACK from {CLIENT} "), 1 + (round as usize * 7) % 40);
+            daemon.kill9();
+        });
+        broker.wait_logged(from, &format!("Client {CLIENT} "), 1);
+        open += stream.sent.len() - stream.check(&broker, &daemon).len();
         daemon.restart();
     }
+    assert!(open > 0, "in no round was anything left to be acknowledged");
+    eprintln!("{open} messages in {} rounds were not acknowledged at the kill", rounds());
     let total = stream.sent.len();
     wait_for("everything to be acknowledged", || {
         broker.acknowledged(CLIENT).into_iter().collect::<BTreeSet<_>>().len() == total
@@ -150,7 +170,7 @@ fn what_the_broker_still_holds_after_a_kill_is_all_that_may_be_missing() {
     let mut stream = Stream::new();
     for round in 0..5 {
         daemon.wait_state("home", "up");
-        wait_for("the subscription", || broker.logged(&format!("Sending SUBACK to {CLIENT}")) > round as usize);
+        wait_for("the subscription", || broker.logged(&format!("Sending SUBACK to {CLIENT}")) > round);
         let from = broker.log_len();
         stream.publish(&broker, 150);
         broker.wait_logged(from, &format!("Received PUBACK from {CLIENT} "), 1 + round * 11);
@@ -159,10 +179,10 @@ fn what_the_broker_still_holds_after_a_kill_is_all_that_may_be_missing() {
         let mut spy = crate::harness::Client::connect(broker.port(), CLIENT, false, None);
         assert!(spy.session_present);
         stream.publish(&broker, 2);
-        let last: BTreeSet<String> =
+        let newest: BTreeSet<String> =
             stream.sent.keys().filter(|t| tail(t) >= stream.sent.len() as i64 - 2).cloned().collect();
         let mut held = BTreeSet::new();
-        while !last.is_subset(&held) {
+        while !newest.is_subset(&held) {
             let message = spy.next(crate::harness::DEADLINE).expect("the last messages come");
             assert!(held.insert(message.topic.clone()), "the broker holds {} twice", message.topic);
         }
@@ -241,14 +261,17 @@ fn a_stop_in_the_middle_of_a_brokers_burst_keeps_what_was_acknowledged() {
     daemon.wait_state("home", "up");
     let mut stream = Stream::new();
     let from = broker.log_len();
-    stream.publish(&broker, 3_000);
-    broker.wait_logged(from, &format!("Received PUBACK from {CLIENT} "), 300);
-    assert_eq!(daemon.terminate().code(), Some(0));
-    let acknowledged = stream.check(&broker, &daemon);
-    eprintln!("{} of 3000 messages acknowledged at the stop", acknowledged.len());
+    stream.publish_while(&broker, 30_000, || {
+        broker.wait_logged(from, &format!("Received PUBACK from {CLIENT} "), 300);
+        assert_eq!(daemon.terminate().code(), Some(0));
+    });
+    let acknowledged = stream.check(&broker, &daemon).len();
+    let total = stream.sent.len();
+    assert!(acknowledged < total, "the stop came after the burst");
+    eprintln!("{acknowledged} of {total} messages were acknowledged at the stop");
     daemon.restart();
     wait_for("everything to be acknowledged", || {
-        broker.acknowledged(CLIENT).into_iter().collect::<BTreeSet<_>>().len() == 3_000
+        broker.acknowledged(CLIENT).into_iter().collect::<BTreeSet<_>>().len() == total
     });
     assert_exactly(&daemon.finish(), since, &stream.all());
 }
@@ -259,7 +282,7 @@ fn commits_fail_and_recover(limit: impl Fn(u64) -> u64) {
     let broker = Broker::new();
     let since = now_micros();
     let config = format!("{}{}", hub.section("hub-lines", ""), broker.section("home", "", Stream::SUBSCRIBE));
-    let mut daemon = Setup::new(&config).survives_file_limit().start();
+    let mut daemon = Setup::new(&config).start();
     hub.wait_answered();
     daemon.wait_state("home", "up");
     let mut stream = Stream::new();
@@ -310,7 +333,7 @@ fn a_commit_that_is_written_in_part_is_made_later() {
 fn killed_while_commits_fail_nothing_acknowledged_is_lost() {
     let mut hub = Hub::new();
     let since = now_micros();
-    let mut daemon = Setup::new(&hub.section("hub-lines", "")).survives_file_limit().start();
+    let mut daemon = Setup::new(&hub.section("hub-lines", "")).start();
     hub.wait_answered();
     let (first, second) = (records(0, 30), records(1_000, 300));
     hub.send_batch(3, DEVICE, &first);

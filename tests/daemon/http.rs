@@ -242,8 +242,8 @@ fn statistics_are_those_computed_from_what_was_sent() {
     daemon.wait_stat("/readings/committed", sent.len() as u64);
     // All of it, and a part whose start is included and whose end is not; the times written in two ways.
     let whole = format!("start={start}&end={}", start + 997);
-    let part = "start=2025-10-09T08:55:00Z&end=2025-10-09T09:00:00%2B00:00".to_owned();
-    for (range, from, to) in [(whole, 0_usize, 997_usize), (part, 100, 400)] {
+    let inner = "start=2025-10-09T08:55:00Z&end=2025-10-09T09:00:00%2B00:00".to_owned();
+    for (range, from, to) in [(whole, 0_usize, 997_usize), (inner, 100, 400)] {
         let answer = daemon.json(&format!("/api/v1/nodes/n/statistics?{range}&metric=temperature"));
         let metrics = answer["metrics"].as_array().expect("metrics");
         assert_eq!(metrics.len(), 1, "{answer}");
@@ -330,13 +330,13 @@ fn readings_come_in_pages_and_as_csv_until_all_are_seen() {
     let mut seen = Shown::new();
     take(&mut seen, &daemon.json(&path)["readings"]);
     let range = 1_760_000_010_000_000..1_760_000_030_000_000;
-    let part: Shown = all
+    let wanted: Shown = all
         .iter()
         .filter(|((n, m, t), _)| n == "b/c" && m == "v" && range.contains(t))
         .map(|(k, v)| (k.clone(), *v))
         .collect();
-    assert_eq!(part.len(), 20);
-    assert_eq!(seen, part);
+    assert_eq!(wanted.len(), 20);
+    assert_eq!(seen, wanted);
 
     let rows = |body: &str| {
         let mut reader = csv::Reader::from_reader(body.as_bytes());
@@ -361,11 +361,11 @@ fn readings_come_in_pages_and_as_csv_until_all_are_seen() {
     loop {
         let page = daemon.get(&format!("/api/v1/readings?format=csv&limit=900{cursor}"));
         assert_eq!(page.status, 200, "{}", page.body);
-        let part = rows(&page.body);
+        let found = rows(&page.body);
         let before = seen.len();
-        let rows = part.len();
-        seen.extend(part);
-        assert_eq!(seen.len(), before + rows, "no row is on two pages");
+        let new = found.len();
+        seen.extend(found);
+        assert_eq!(seen.len(), before + new, "no row is on two pages");
         match page.header("x-next-cursor") {
             "" => break,
             next => cursor = format!("&cursor={}", encoded(next)),

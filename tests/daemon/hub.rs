@@ -379,7 +379,7 @@ fn noise_costs_nothing_but_itself() {
     hub.send("HELLO WORLD");
     hub.send("HEARTBEAT 3");
     hub.send(&format!("HEARTBEAT 3 {DEVICE} eighty 0 -71 5 0"));
-    hub.send(&format!("SENSOR_RECORD 3 99999999999999999999999 1760000000 1 2 0"));
+    hub.send("SENSOR_RECORD 3 99999999999999999999999 1760000000 1 2 0");
     hub.send(&format!("SENSOR_RECORD 70000 {DEVICE} 1760000000 1 2 0"));
     hub.send("");
     hub.send_batch(3, DEVICE, &[first]);

@@ -109,7 +109,12 @@ fn bad_lines_become_dead_letters_and_the_others_are_stored() {
         let dead = stored.dead_for(reason);
         assert_eq!(dead.len(), 1, "{reason}: {:?}", stored.dead);
         let excerpt = &dead[0].excerpt;
-        assert!(!excerpt.is_empty() && line.starts_with(excerpt), "{reason}: {:?}", dead[0]);
+        if *reason == "bad-number" {
+            // One value of the line, the others of which may be good: the letter is about it alone.
+            assert!(dead[0].reason.contains("`a`"), "{:?}", dead[0]);
+        } else {
+            assert!(!excerpt.is_empty() && line.starts_with(excerpt), "{reason}: {:?}", dead[0]);
+        }
     }
     assert_eq!(stored.dead_for("malformed")[0].excerpt, bad[0].1);
 }

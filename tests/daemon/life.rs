@@ -278,3 +278,11 @@ fn the_serial_ports_are_listed() {
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(!output.stdout.is_empty());
 }
+
+#[test]
+fn the_demo_stores_what_it_sends() {
+    let output = run(&["demo", "--seconds", "2"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{text}{}", stderr(&output));
+    assert!(text.contains("Sent equals stored"), "{text}");
+}

@@ -2,6 +2,15 @@
 //!
 //! They are one test binary, because each one links DuckDB. What they need and do not find (mosquitto) makes them fail.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "the tests choose their numbers, and they are small"
+)]
+#![expect(clippy::print_stderr, reason = "a test that fails shows the logs of the processes that it started")]
+
 mod durability;
 mod harness;
 mod http;
@@ -9,3 +18,4 @@ mod hub;
 mod json_lines;
 mod life;
 mod mqtt;
+mod space;

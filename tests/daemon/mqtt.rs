@@ -256,10 +256,11 @@ fn bad_messages_are_counted_acknowledged_and_stop_nothing() {
     }
     client.send("sensors/n", b"\xff\xfe", 1, false);
     client.send("values/n/m", "NaN", 1, false);
-    let sent = [timed(&mut client, "n", T0, 1)];
+    // The longest name that is good.
+    let sent = [timed(&mut client, "n", T0, 1), timed(&mut client, &"x".repeat(128), T0, 2)];
     client.flush();
-    daemon.wait_stat("/readings/committed", 1);
-    wait_for("all to be acknowledged", || daemon.source("home")["acked"].as_u64() >= Some(bad.len() as u64 + 3));
+    daemon.wait_stat("/readings/committed", 2);
+    wait_for("all to be acknowledged", || daemon.source("home")["acked"].as_u64() >= Some(bad.len() as u64 + 4));
     for reason in ["bad-number", "bad-name", "unmatched-topic", "no-reading"] {
         let count = bad.iter().filter(|(r, _, _)| *r == reason).count() as u64;
         assert_eq!(daemon.reason("dead", reason), count, "{reason}: {}", daemon.stats());

@@ -38,7 +38,6 @@ pub struct Setup {
     dir: TempDir,
     config: toml::Table,
     env: Vec<(String, OsString)>,
-    survives_file_limit: bool,
     token: Option<String>,
 }
 
@@ -51,7 +50,7 @@ impl Setup {
         section(&mut config, "store").entry("path").or_insert(path.to_str().expect("an UTF-8 path").into());
         section(&mut config, "http").entry("listen").or_insert("127.0.0.1:0".into());
         section(&mut config, "clock").entry("trust").or_insert("always".into());
-        Self { dir, config, env: Vec::new(), survives_file_limit: false, token: None }
+        Self { dir, config, env: Vec::new(), token: None }
     }
 
     /// Sets an environment variable of the daemon.
@@ -63,12 +62,6 @@ impl Setup {
     /// Requests carry this bearer token.
     pub fn token(mut self, token: &str) -> Self {
         self.token = Some(token.into());
-        self
-    }
-
-    /// A write over the file-size limit is an error, and not the end of the process.
-    pub fn survives_file_limit(mut self) -> Self {
-        self.survives_file_limit = true;
         self
     }
 
@@ -89,7 +82,6 @@ impl Setup {
             database,
             config,
             env: self.env,
-            survives_file_limit: self.survives_file_limit,
             token: self.token,
             child: None,
             log: Arc::default(),
@@ -135,7 +127,6 @@ pub struct Daemon {
     database: PathBuf,
     config: PathBuf,
     env: Vec<(String, OsString)>,
-    survives_file_limit: bool,
     token: Option<String>,
     child: Option<Child>,
     log: Arc<Mutex<String>>,
@@ -152,14 +143,7 @@ impl Daemon {
         // What an earlier run has left would be taken for this one's.
         let _ = std::fs::remove_file(self.http_addr());
         let program = env!("CARGO_BIN_EXE_gadwall");
-        let mut command = if self.survives_file_limit {
-            // An ignored signal stays ignored over exec.
-            let mut shell = Command::new("sh");
-            shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", program]);
-            shell
-        } else {
-            Command::new(program)
-        };
+        let mut command = Command::new(program);
         clean(&mut command);
         command.arg("run").arg("--config").arg(&self.config);
         command.envs(self.env.iter().map(|(k, v)| (k, v)));
@@ -185,11 +169,9 @@ impl Daemon {
                 panic!("the daemon ended with {status} while starting");
             }
             if let Ok(text) = std::fs::read_to_string(self.http_addr()) {
-                if !text.trim().is_empty() {
-                    self.address = text.trim().to_owned();
-                    if self.try_get("/healthz").is_ok() {
-                        return;
-                    }
+                text.trim().clone_into(&mut self.address);
+                if self.try_get("/healthz").is_ok() {
+                    return;
                 }
             }
             assert!(Instant::now() < end, "the daemon does not answer on HTTP after {DEADLINE:?}");
@@ -392,10 +374,11 @@ impl Daemon {
         let name = format!("source {source}: ");
         for _ in 0..3_000 {
             failing = self.failing();
-            if let [one] = &failing[..] {
-                if one.starts_with(&name) && one.contains(text) {
-                    return;
-                }
+            if let [one] = &failing[..]
+                && one.starts_with(&name)
+                && one.contains(text)
+            {
+                return;
             }
             thread::sleep(Duration::from_millis(10));
         }
