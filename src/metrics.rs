@@ -193,6 +193,14 @@ pub struct ClockState {
     pub synchronised: AtomicBool,
     /// Questions for the time that were not answered because the clock was in doubt.
     pub withheld: Counter,
+    /// Times that it was found to have jumped by more than a second, the first setting after a boot included.
+    pub jumps: Counter,
+    /// Readings of this boot without their right time: those that wait for it, and those shown without it meanwhile.
+    pub unsynced: Gauge,
+    /// The newest arrival that a trusted clock has stamped, microseconds since 1970; 0 before the first.
+    pub floor: Gauge,
+    /// It is before the floor, and nothing says that it is synchronised.
+    pub before_floor: AtomicBool,
 }
 
 /// State of one source as `/stats` and `/healthz` show it.

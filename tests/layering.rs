@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const TABLE: &[(&str, &[&str])] = &[
     ("reading", &[]),
     ("metrics", &["reading"]),
-    ("clock", &["config::Trust", "metrics", "reading"]),
+    ("clock", &["config::Clock", "config::Trust", "metrics", "reading"]),
     ("codec", &["reading"]),
     ("config", &["codec::topic"]),
     ("pipeline", &["config::Intake", "metrics", "reading"]),

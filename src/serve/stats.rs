@@ -82,6 +82,8 @@ pub(super) struct Clock {
     pub(super) trusted: bool,
     pub(super) synchronised: bool,
     pub(super) withheld: u64,
+    pub(super) jumps: u64,
+    pub(super) unsynced: i64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -170,6 +172,8 @@ impl Stats {
                 trusted: metrics.clock.trusted.load(Ordering::Relaxed),
                 synchronised: metrics.clock.synchronised.load(Ordering::Relaxed),
                 withheld: metrics.clock.withheld.get(),
+                jumps: metrics.clock.jumps.get(),
+                unsynced: metrics.clock.unsynced.get(),
             },
             sources: metrics.sources().iter().map(|s| Source::now(s)).collect(),
         }

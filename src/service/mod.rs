@@ -90,7 +90,7 @@ pub type Reread = Box<dyn Fn() -> Result<Config, String>>;
 pub fn run(config: Config, level: &journal::Level, reread: &Reread) -> Result<(), ServiceError> {
     let signals = signal::listen().map_err(|source| ServiceError::Start { what: "signal handlers", source })?;
     let metrics = Arc::new(Metrics::default());
-    let clock = Clock::new(config.clock.trust, Arc::clone(&metrics));
+    let clock = Clock::with(&config.clock, Arc::clone(&metrics));
     let mut notify = Notify::new();
     let store =
         match crate::store::start(&config.store, &metrics, &mut Starting { signals: &signals, notify: &mut notify }) {

@@ -77,7 +77,7 @@ impl Stages {
         let (intake, outlet) = pipeline::channel(&config.intake, Arc::clone(metrics));
         let (stop_sources, _) = watch::channel(false);
         let (stop_serve, serve_stop) = watch::channel(false);
-        let (mut writer, stop_by) = (store.writer, store.writer_stop_by);
+        let (mut writer, stop_by) = (store.writer.under(clock.clone())?, store.writer_stop_by);
         let brokers: Vec<Arc<str>> = config.mqtt.iter().map(|m| Arc::from(m.name.as_str())).collect();
         writer.keep_sources(&brokers);
         let tell = tx.clone();

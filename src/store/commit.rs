@@ -6,16 +6,15 @@ use duckdb::types::{TimeUnit, Value};
 use duckdb::{Connection, params};
 
 use super::catalog::Newest;
-use super::plan::{DeadRow, EventRow, Late, Plan, Row, UnsyncedRow};
+use super::plan::{DeadRow, EventRow, Late, Plan, Row};
 use super::redelivery::{self, Unconfirmed};
+use super::unsynced;
 use crate::reading::{DeadLetter, DeadReason, Timestamp};
 
 /// Late rows further apart than this are looked for in statements of their own, so that zone maps keep their effect.
 const FAR_APART: i64 = 86_400 * 1_000_000;
 /// Statements that look for the late rows of one commit, at the most: each costs a millisecond however little it reads.
 const WINDOWS: usize = 16;
-/// Rows of `unsynced`, at the most; a record above it becomes a dead letter.
-const MAX_UNSYNCED: i64 = 100_000;
 /// Commits that are kept in any case.
 const KEPT_COMMITS: i64 = 16;
 /// Every so many commits the older rows of `commits` are deleted.
@@ -24,8 +23,12 @@ const TRIM_EVERY: i64 = 64;
 /// What became of the rows of a plan.
 #[derive(Debug, Default, PartialEq)]
 pub struct Done {
-    /// Readings that are stored now.
+    /// Readings that are in `readings` now.
     pub committed: u64,
+    /// Readings that are in `unsynced` now, until the clock is right.
+    pub held: u64,
+    /// Of those committed: noted, because their time has to be corrected when the clock is right.
+    pub noted: u64,
     /// Readings that were known already.
     pub duplicate: u64,
     /// Readings for whose series and time another value is stored.
@@ -56,17 +59,15 @@ pub fn write(
     connection.execute_batch("BEGIN TRANSACTION")?;
     let mut done = Done::default();
     names(connection, plan)?;
-    readings(connection, &plan.fast)?;
-    done.committed = plan.fast.len() as u64;
-    if !plan.late.is_empty() {
-        let mut late = std::mem::take(&mut plan.late);
-        // Stable, so that of equal series and times the first to arrive is stored.
-        late.sort_by_key(|l| l.row.ts);
-        late_rows(connection, &late, plan, &mut done, &mut letter)?;
-    }
-    unsynced(connection, plan, &mut done, &mut letter)?;
+    unsynced::hold(connection, plan, &mut done)?;
+    rows(connection, plan, &mut done, &mut letter)?;
+    unsynced::records(connection, plan, &mut done, &mut letter)?;
     done.events = events(connection, &plan.events)?;
     done.dead_letters = dead_letters(connection, &plan.dead)?;
+    if let Some(floor) = plan.floor {
+        connection.execute("DELETE FROM g.meta WHERE key = 'floor'", [])?;
+        connection.execute("INSERT INTO g.meta VALUES ('floor', ?)", params![floor.micros().to_string()])?;
+    }
     let trim = batch % TRIM_EVERY == 0;
     let memory = if trim { unconfirmed.all_with(&plan.deliveries) } else { redelivery::added(&plan.deliveries) };
     connection
@@ -78,7 +79,28 @@ pub fn write(
     Ok(done)
 }
 
-fn timestamp(ts: Timestamp) -> Value {
+/// Writes the rows of `plan` for `readings`, within a transaction. Leaves `plan.late` empty.
+///
+/// # Errors
+/// Whatever DuckDB reports.
+pub fn rows(
+    connection: &Connection,
+    plan: &mut Plan,
+    done: &mut Done,
+    letter: &mut impl FnMut(usize, DeadLetter) -> Option<DeadRow>,
+) -> duckdb::Result<()> {
+    readings(connection, &plan.fast, &plan.boot, done)?;
+    let mut late = std::mem::take(&mut plan.late);
+    // Stable, so that of equal series and times the first to arrive is stored.
+    late.sort_by_key(|l| l.row.ts);
+    if late.is_empty() {
+        return Ok(());
+    }
+    late_rows(connection, &late, plan, done, letter)
+}
+
+/// A time as DuckDB takes it.
+pub fn timestamp(ts: Timestamp) -> Value {
     Value::Timestamp(TimeUnit::Microsecond, ts.micros())
 }
 
@@ -100,15 +122,18 @@ fn names(connection: &Connection, plan: &Plan) -> duckdb::Result<()> {
     Ok(())
 }
 
-fn readings(connection: &Connection, rows: &[Row]) -> duckdb::Result<()> {
+fn readings(connection: &Connection, rows: &[Row], boot: &str, done: &mut Done) -> duckdb::Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
+    done.committed += rows.len() as u64;
     let mut readings = connection.appender_to_catalog_and_db("readings", "g", "main")?;
     for r in rows {
         readings.append_row(params![r.series, timestamp(r.ts), r.value, r.lag])?;
     }
-    readings.flush()
+    readings.flush()?;
+    done.noted += unsynced::note(connection, rows, boot)?;
+    Ok(())
 }
 
 /// Stores those of `late` whose series and time are free. The rows written before in this transaction count as stored.
@@ -164,13 +189,11 @@ fn late_rows(
             *newest = Newest { ts: row.ts, value: row.value, lag: row.lag };
         }
     }
-    readings(connection, &free)?;
-    done.committed += free.len() as u64;
-    Ok(())
+    readings(connection, &free, &plan.boot, done)
 }
 
 /// Which of these series and times are stored, and with which value. Reads only the row groups of their times.
-fn stored(connection: &Connection, keys: &[(i32, Timestamp)]) -> duckdb::Result<HashMap<(i32, Timestamp), f64>> {
+pub fn stored(connection: &Connection, keys: &[(i32, Timestamp)]) -> duckdb::Result<HashMap<(i32, Timestamp), f64>> {
     let mut found = HashMap::new();
     if keys.is_empty() {
         return Ok(found);
@@ -226,57 +249,6 @@ fn windows(mut times: Vec<i64>) -> Vec<(i64, i64)> {
         (rest, start) = (behind, cut);
     }
     ranges
-}
-
-fn unsynced(
-    connection: &Connection,
-    plan: &mut Plan,
-    done: &mut Done,
-    letter: &mut impl FnMut(usize, DeadLetter) -> Option<DeadRow>,
-) -> duckdb::Result<()> {
-    if plan.unsynced.is_empty() {
-        return Ok(());
-    }
-    let mut room =
-        MAX_UNSYNCED - connection.query_row("SELECT count(*) FROM g.unsynced", [], |r| r.get::<_, i64>(0))?;
-    let mut seen: HashSet<(i32, i64, u64)> = HashSet::new();
-    {
-        let mut known = connection.prepare("SELECT node_ts, value FROM g.unsynced WHERE series = ?")?;
-        let touched: HashSet<i32> = plan.unsynced.iter().map(|u| u.series).collect();
-        for series in touched {
-            let rows = known.query_map(params![series], |r| Ok((r.get::<_, i64>(0)?, r.get::<_, f64>(1)?)))?;
-            for row in rows {
-                let (node_ts, value) = row?;
-                seen.insert((series, node_ts, value.to_bits()));
-            }
-        }
-    }
-    let mut rows: Vec<UnsyncedRow> = Vec::new();
-    for one in &plan.unsynced {
-        if !seen.insert((one.series, one.node_ts.micros(), one.value.to_bits())) {
-            done.duplicate += 1;
-        } else if room <= 0 {
-            done.unsynced_full += 1;
-            plan.refused.insert(one.envelope);
-            let detail = format!("series {} at node time {} us: {}", one.series, one.node_ts.micros(), one.value);
-            plan.dead.extend(letter(one.envelope, DeadLetter::new(DeadReason::UnsyncedFull, detail, &[])));
-        } else {
-            room -= 1;
-            rows.push(*one);
-        }
-    }
-    done.unsynced = rows.len() as u64;
-    let mut appender = connection.appender_to_catalog_and_db("unsynced", "g", "main")?;
-    let boot = boot_id();
-    for u in &rows {
-        appender.append_row(params![u.series, boot, u.boottime, u.node_ts.micros(), u.value])?;
-    }
-    appender.flush()
-}
-
-/// The kernel's id of this boot; `None` where it cannot be read.
-fn boot_id() -> Option<String> {
-    Some(std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
 }
 
 type EventKey = (i32, i64, String, String);

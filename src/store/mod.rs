@@ -3,6 +3,7 @@
 mod bounds;
 pub mod catalog;
 mod commit;
+mod floor;
 mod lock;
 mod open;
 mod plan;
@@ -10,10 +11,13 @@ mod poison;
 pub mod reader;
 pub mod recovery;
 mod redelivery;
+mod rows;
 pub mod schema;
 mod space;
 #[cfg(test)]
 mod tests;
+mod timekeeper;
+mod unsynced;
 mod writer;
 
 use std::path::Path;

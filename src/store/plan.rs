@@ -6,76 +6,13 @@ use std::sync::Arc;
 
 use super::catalog::{Catalog, Newest, Node, Series};
 use super::redelivery::Unconfirmed;
+pub use super::rows::{DeadRow, EventRow, HeldRow, Late, Row, UnsyncedRow};
+use crate::clock::Standing;
 use crate::reading::{Arrival, DeadLetter, DeadReason, Delivery, Envelope, Event, Reading, Timestamp, When};
 
 /// A stamp that is taken moves behind the newest reading if that is at most this far ahead, in microseconds; beyond, the
 /// clock has stepped back and the next free stamp is looked for in the table.
 const STAMP_SHIFT: i64 = 1_000_000;
-
-/// A row for `readings`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Row {
-    /// Its series.
-    pub series: i32,
-    /// Its time.
-    pub ts: Timestamp,
-    /// Its value.
-    pub value: f64,
-    /// Whole seconds from its time to its arrival; 0: stamped here; `None`: not verified.
-    pub lag: Option<i32>,
-}
-
-/// A row that may be in the table already.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Late {
-    /// The row.
-    pub row: Row,
-    /// The gateway stamped it: if its time is taken it moves to the next free one.
-    pub stamped: bool,
-    /// Which envelope it came in, for the dead letter of a conflict.
-    pub envelope: usize,
-}
-
-/// A row for `events`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct EventRow {
-    /// Its node.
-    pub node: i32,
-    /// Its time.
-    pub ts: Timestamp,
-    /// What kind of event.
-    pub kind: Arc<str>,
-    /// Its details.
-    pub data: String,
-    /// It has a time of its own, so it can be recognised when it is sent again.
-    pub known_by_time: bool,
-}
-
-/// A row for `dead_letters`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadRow {
-    /// When it arrived.
-    pub ts: Timestamp,
-    /// Its source.
-    pub source: Arc<str>,
-    /// What and why.
-    pub letter: DeadLetter,
-}
-
-/// A row for `unsynced`: a stored record with an impossible time.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct UnsyncedRow {
-    /// Its series.
-    pub series: i32,
-    /// CLOCK_BOOTTIME of its arrival.
-    pub boottime: i64,
-    /// The node's time.
-    pub node_ts: Timestamp,
-    /// Its value.
-    pub value: f64,
-    /// Which envelope it came in, for the dead letter when the table is full.
-    pub envelope: usize,
-}
 
 /// How many nodes and series there may be.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +36,14 @@ pub struct Plan {
     pub dead: Vec<DeadRow>,
     /// Stored records with impossible times.
     pub unsynced: Vec<UnsyncedRow>,
+    /// Readings that wait for the clock to become right.
+    pub held: Vec<HeldRow>,
+    /// The boot that every CLOCK_BOOTTIME is of.
+    pub boot: Arc<str>,
+    /// The newest arrival that a trusted clock has stamped.
+    pub newest_arrival: Option<Timestamp>,
+    /// The floor of time, where it has to be written.
+    pub floor: Option<Timestamp>,
     /// Nodes to add.
     pub nodes: Vec<Node>,
     /// Series to add.
@@ -130,7 +75,40 @@ pub struct Planner<'a> {
     next_node: i32,
     next_series: i32,
     series_of_source: HashMap<Arc<str>, usize>,
+    standing: Standing,
+    held: HashMap<i32, i64>,
     plan: Plan,
+}
+
+impl Plan {
+    /// Without rows, for the boot `boot`.
+    pub fn in_boot(boot: &str) -> Self {
+        Self { boot: Arc::from(boot), ..Self::default() }
+    }
+
+    /// Places a row that the gateway stamped: a stamp that its series has already moves by a microsecond.
+    pub fn place_stamped(&mut self, catalog: &Catalog, mut row: Row, envelope: usize) {
+        if let Some(newest) = self.newest_in(catalog, row.series).map(|n| n.ts)
+            && newest >= row.ts
+            && newest.micros() - row.ts.micros() <= STAMP_SHIFT
+        {
+            row.ts = Timestamp(newest.micros() + 1);
+        }
+        self.place(catalog, row, true, envelope);
+    }
+
+    fn place(&mut self, catalog: &Catalog, row: Row, stamped: bool, envelope: usize) {
+        if self.newest_in(catalog, row.series).is_some_and(|newest| row.ts <= newest.ts) {
+            self.late.push(Late { row, stamped, envelope });
+            return;
+        }
+        self.newest.insert(row.series, Newest { ts: row.ts, value: row.value, lag: row.lag });
+        self.fast.push(row);
+    }
+
+    fn newest_in(&self, catalog: &Catalog, series: i32) -> Option<Newest> {
+        self.newest.get(&series).copied().or_else(|| catalog.series(series)?.newest)
+    }
 }
 
 impl<'a> Planner<'a> {
@@ -143,12 +121,24 @@ impl<'a> Planner<'a> {
             next_node: catalog.next_node_id(),
             next_series: catalog.next_series_id(),
             series_of_source: HashMap::new(),
+            standing: Standing::Doubtful,
+            held: HashMap::new(),
             plan: Plan::default(),
         }
     }
 
+    /// Under a clock of this standing, in the boot `boot`. Without it no reading waits for its time.
+    pub fn under(mut self, standing: Standing, boot: Arc<str>) -> Self {
+        self.standing = standing;
+        self.plan.boot = boot;
+        self
+    }
+
     /// Adds the envelope at position `index` of its batch.
     pub fn add(&mut self, index: usize, envelope: &Envelope) {
+        if envelope.arrival.trusted {
+            self.plan.newest_arrival = self.plan.newest_arrival.max(Some(envelope.arrival.at));
+        }
         if self.is_redelivered(envelope) {
             self.plan.redelivered += envelope.content.readings.len() as u64;
             return;
@@ -205,7 +195,8 @@ impl<'a> Planner<'a> {
         match reading.when {
             When::Live(ts) | When::Stored(ts) if arrival.believes(ts) => {
                 let lag = arrival.trusted.then(|| arrival.at.secs_since(ts));
-                self.place(index, Row { series, ts, value: reading.value, lag }, false);
+                let row = Row { series, ts, value: reading.value, lag, noted: None };
+                self.plan.place(self.catalog, row, false, index);
             }
             When::Stored(node_ts) => {
                 self.plan.unsynced.push(UnsyncedRow {
@@ -225,28 +216,21 @@ impl<'a> Planner<'a> {
     }
 
     fn stamped(&mut self, index: usize, arrival: Arrival, series: i32, value: f64) {
-        let mut ts = arrival.at;
-        if let Some(newest) = self.newest(series).map(|n| n.ts)
-            && newest >= ts
-            && newest.micros() - ts.micros() <= STAMP_SHIFT
-        {
-            ts = Timestamp(newest.micros() + 1);
-        }
-        let lag = arrival.trusted.then_some(0);
-        self.place(index, Row { series, ts, value, lag }, true);
-    }
-
-    fn place(&mut self, envelope: usize, row: Row, stamped: bool) {
-        if self.newest(row.series).is_some_and(|newest| row.ts <= newest.ts) {
-            self.plan.late.push(Late { row, stamped, envelope });
-            return;
-        }
-        self.plan.newest.insert(row.series, Newest { ts: row.ts, value: row.value, lag: row.lag });
-        self.plan.fast.push(row);
-    }
-
-    fn newest(&self, series: i32) -> Option<Newest> {
-        self.plan.newest.get(&series).copied().or_else(|| self.catalog.series(series)?.newest)
+        let (ts, lag, noted) = match self.standing {
+            _ if arrival.trusted => (arrival.at, Some(0), None),
+            // It became right between the arrival and now.
+            Standing::Right(offset) => (Timestamp(arrival.boottime.saturating_add(offset)), Some(0), None),
+            Standing::Doubtful => (arrival.at, None, Some(arrival.boottime)),
+            Standing::Waiting | Standing::Fresh => {
+                let last = self.held.get(&series).copied();
+                let boottime = last.map_or(arrival.boottime, |last| arrival.boottime.max(last + 1));
+                self.held.insert(series, boottime);
+                let stamp = Timestamp(arrival.at.micros().saturating_add(boottime - arrival.boottime));
+                self.plan.held.push(HeldRow { series, boottime, stamp, value });
+                return;
+            }
+        };
+        self.plan.place_stamped(self.catalog, Row { series, ts, value, lag, noted }, index);
     }
 
     fn event(&mut self, index: usize, envelope: &Envelope, event: &Event) {

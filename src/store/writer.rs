@@ -1,6 +1,7 @@
 //! The one thread that writes: takes envelopes from the channel, makes batches, commits them, and answers.
 
 mod settle;
+mod time;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -18,6 +19,7 @@ use super::poison::{self, Poison};
 use super::reader::Reader;
 use super::redelivery::Unconfirmed;
 use super::space::{Room, Space};
+use super::timekeeper::Timekeeper;
 use crate::clock;
 use crate::config;
 use crate::metrics::Metrics;
@@ -69,6 +71,7 @@ pub struct Writer {
     unconfirmed: Unconfirmed,
     dead_rate: DeadRate,
     trim: Trim,
+    time: Timekeeper,
     stop_by: Arc<StopBy>,
     space: Space,
     poison: Poison,
@@ -102,6 +105,7 @@ impl Writer {
             unconfirmed,
             dead_rate: DeadRate::default(),
             trim,
+            time: Timekeeper::new(&config.path),
             stop_by: Arc::default(),
         }
     }
@@ -141,11 +145,13 @@ impl Writer {
         let mut nudged = false;
         while open || !self.batch.is_empty() {
             self.alive();
+            let settling = self.keep_time()?;
             if open && !nudged && !self.batch.is_due(Instant::now()) {
                 let wait = self
                     .batch
                     .deadline()
                     .map_or(HEARTBEAT, |d| d.saturating_duration_since(Instant::now()).min(HEARTBEAT));
+                let wait = if settling { Duration::ZERO } else { wait };
                 select_biased! {
                     recv(outlet.nudges) -> nudge => nudged = nudge.is_ok(),
                     recv(outlet.items) -> item => match item {
@@ -208,7 +214,8 @@ impl Writer {
 
     fn plan(&self) -> Plan {
         let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
-        let mut planner = Planner::new(&catalog, &self.unconfirmed, self.limits);
+        let mut planner =
+            Planner::new(&catalog, &self.unconfirmed, self.limits).under(self.time.standing(), self.time.boot());
         for (index, envelope) in self.batch.envelopes().iter().enumerate() {
             match &self.aside {
                 None => planner.add(index, envelope),
@@ -219,7 +226,9 @@ impl Writer {
                 }
             }
         }
-        planner.finish()
+        let mut plan = planner.finish();
+        plan.floor = self.time.floor_due(plan.newest_arrival);
+        plan
     }
 
     fn write(&mut self, plan: &mut Plan, number: i64) -> duckdb::Result<Done> {
@@ -245,6 +254,7 @@ impl Writer {
         for (source, delivery) in &plan.repeated {
             self.unconfirmed.repeated(source, delivery);
         }
+        self.metrics.clock.unsynced.add(self.time.committed(&plan, done));
         self.unconfirmed.committed(plan.deliveries);
         {
             let mut catalog = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
@@ -254,18 +264,12 @@ impl Writer {
             for series in plan.series {
                 catalog.add_series(series);
             }
-            for (id, newest) in plan.newest {
-                if let Some(series) = catalog.series_mut(id)
-                    && series.newest.is_none_or(|known| newest.ts > known.ts)
-                {
-                    series.newest = Some(newest);
-                }
-            }
+            time::learn(&mut catalog, plan.newest);
             self.metrics.store.nodes.set(gauge(catalog.node_count()));
             self.metrics.store.series.set(gauge(catalog.series_count()));
         }
         let readings = &self.metrics.readings;
-        readings.committed.add(done.committed);
+        readings.committed.add(done.committed + done.held);
         readings.duplicate.add(done.duplicate + plan.redelivered);
         readings.conflict.add(done.conflict);
         readings.dead(DeadReason::Conflict).add(done.conflict);
@@ -304,6 +308,7 @@ impl Writer {
     }
 
     fn close(&mut self) {
+        self.time.close();
         let _paused = self.reader.pause();
         if self.space.look() == Room::None {
             tracing::warn!("no checkpoint at the end for lack of space; the next start replays the WAL");
