@@ -141,6 +141,22 @@ pub struct StoreCounts {
     pub dead_letters: Counter,
     /// Repairs at start: each cut of the WAL, and each time that files were put aside.
     pub recovered: Counter,
+    /// Free bytes of the database's file system, as of the last look; 0 before the first.
+    pub free_bytes: Gauge,
+    /// Bytes that have to be free for a commit, as of the last look.
+    pub min_free_bytes: Gauge,
+    /// Less than twice [`Self::min_free_bytes`] is free.
+    pub space_low: AtomicBool,
+    /// Less than [`Self::min_free_bytes`] is free: nothing is committed.
+    pub space_full: AtomicBool,
+    /// Times that free space came to be low without being too little.
+    pub space_low_times: Counter,
+    /// Times that there came to be too little free space for a commit.
+    pub space_full_times: Counter,
+    /// Envelopes are committed one by one, because the process ended badly several times.
+    pub wary: AtomicBool,
+    /// Envelopes that were put aside because they could not be stored or ended the process.
+    pub poison: Counter,
     recovery: Mutex<Option<String>>,
 }
 

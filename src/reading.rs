@@ -113,11 +113,13 @@ pub enum DeadReason {
     Conflict,
     /// The table of readings with impossible times is full.
     UnsyncedFull,
+    /// It cannot be stored although the store is sound, or the process ended each time that it was about to be stored.
+    Poison,
 }
 
 impl DeadReason {
     /// All reasons, in the order of [`DeadReason::index`].
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Malformed,
         Self::TooLong,
         Self::NotUtf8,
@@ -131,6 +133,7 @@ impl DeadReason {
         Self::TooManySeries,
         Self::Conflict,
         Self::UnsyncedFull,
+        Self::Poison,
     ];
 
     /// The reason as it is stored and shown.
@@ -149,6 +152,7 @@ impl DeadReason {
             Self::TooManySeries => "too-many-series",
             Self::Conflict => "conflict",
             Self::UnsyncedFull => "unsynced-full",
+            Self::Poison => "poison",
         }
     }
 

@@ -143,6 +143,9 @@ pub struct Store {
     pub max_nodes: usize,
     /// `max-series`: series that are accepted, of which one source may use 80 %. 1 to 1,000,000.
     pub max_series: usize,
+    /// `min-free`: bytes that have to be free on the file system of `path` for a commit; below, nothing is stored until
+    /// there is room again, and below twice as many a warning is given. 1 MB to 1 TB.
+    pub min_free: u64,
 }
 
 impl Default for Store {
@@ -154,6 +157,7 @@ impl Default for Store {
             batch_rows: 5_000,
             max_nodes: 2_000,
             max_series: 10_000,
+            min_free: 32_000_000,
         }
     }
 }

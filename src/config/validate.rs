@@ -88,6 +88,8 @@ fn store(section: &mut Section<'_>) -> Option<Store> {
     let max_size = section.or("max-size", (), value::only("unlimited", why));
     let max_nodes = section.or("max-nodes", default.max_nodes, value::whole(1..=100_000));
     let max_series = section.or("max-series", default.max_series, value::whole(1..=1_000_000));
+    let min_free = default.min_free;
+    let min_free = section.or("min-free", min_free, value::size(1_000_000..=1_000_000_000_000, min_free));
     keep_readings.and(max_size)?;
     Some(Store {
         path: path?,
@@ -96,6 +98,7 @@ fn store(section: &mut Section<'_>) -> Option<Store> {
         batch_rows: batch_rows?,
         max_nodes: max_nodes?,
         max_series: max_series?,
+        min_free: min_free?,
     })
 }
 

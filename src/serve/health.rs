@@ -38,7 +38,7 @@ pub(super) async fn healthz(Shared(state): Shared<Arc<State>>) -> (StatusCode, J
 }
 
 fn checks(metrics: &Metrics, boottime: i64) -> Vec<Check> {
-    let mut checks = vec![store(metrics, boottime), queue(metrics), clock(metrics)];
+    let mut checks = vec![store(metrics, boottime), space(metrics), queue(metrics), clock(metrics)];
     checks.extend(metrics.sources().iter().map(|s| source(s)));
     checks
 }
@@ -61,11 +61,32 @@ fn store(metrics: &Metrics, boottime: i64) -> Check {
             Err("the writer has not begun".into())
         } else if boottime - alive > WRITER_SILENCE {
             Err(format!("the writer has given no sign of life for {silent} s"))
+        } else if store.wary.load(Ordering::Relaxed) {
+            Ok(format!("{} commits, one by one after several bad ends", store.commits.get()))
         } else {
             let repaired = store.recovery().map_or_else(String::new, |text| format!("; repaired at start: {text}"));
             Ok(format!("{} commits{repaired}", store.commits.get()))
         },
     )
+}
+
+fn space(metrics: &Metrics) -> Check {
+    let store = &metrics.store;
+    let (free, needed) = (megabytes(store.free_bytes.get()), megabytes(store.min_free_bytes.get()));
+    check(
+        "space",
+        if store.space_full.load(Ordering::Relaxed) {
+            Err(format!("{free} free on the disk, {needed} needed: nothing is stored until there is room"))
+        } else if store.space_low.load(Ordering::Relaxed) {
+            Ok(format!("low: {free} free on the disk; nothing is stored below {needed}"))
+        } else {
+            Ok(format!("{free} free on the disk"))
+        },
+    )
+}
+
+fn megabytes(bytes: i64) -> String {
+    format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000)
 }
 
 fn queue(metrics: &Metrics) -> Check {
@@ -139,6 +160,28 @@ mod tests {
         assert_eq!(failing(&metrics, 100_000_000), one("clock", "the clock cannot be trusted: it is not synchronised"));
         metrics.store.writer_alive_at.set(0);
         assert_eq!(failing(&metrics, 1)[0].1, "the writer has not begun");
+    }
+
+    #[test]
+    fn too_little_space_fails_and_low_space_is_told() {
+        let metrics = healthy();
+        let detail = || checks(&metrics, 100_000_000).into_iter().find(|c| c.name == "space").unwrap().detail;
+        metrics.store.free_bytes.set(1_234_567_890);
+        metrics.store.min_free_bytes.set(32_000_000);
+        assert_eq!(detail(), "1234.5 MB free on the disk");
+        metrics.store.free_bytes.set(60_000_000);
+        metrics.store.space_low.store(true, Ordering::Relaxed);
+        assert_eq!(detail(), "low: 60.0 MB free on the disk; nothing is stored below 32.0 MB");
+        assert_eq!(failing(&metrics, 100_000_000), []);
+        metrics.store.free_bytes.set(31_950_000);
+        metrics.store.space_full.store(true, Ordering::Relaxed);
+        assert_eq!(
+            failing(&metrics, 100_000_000),
+            [(
+                "space".to_owned(),
+                "31.9 MB free on the disk, 32.0 MB needed: nothing is stored until there is room".to_owned()
+            )]
+        );
     }
 
     #[test]

@@ -95,12 +95,17 @@ impl Out<'_> {
             ("store_recovered", "Repairs of the database at start", s.store.recovered),
             ("store_events", "Events written", s.store.events),
             ("store_dead_letters", "Dead letters written", s.store.dead_letters),
+            ("store_space_low", "Times that free space came to be low", s.store.space_low),
+            ("store_space_full", "Times that there came to be too little free space to commit", s.store.space_full),
+            ("store_poison", "Messages put aside because they could not be stored", s.store.poison),
         ])?;
         self.gauges(&[
             ("commit_last", "Duration of the last commit", Some(Unit::Seconds), s.commits.last_ms / 1000.0),
             ("store_up", "1 while the store can commit", None, f64::from(u8::from(s.store.up))),
             ("store_file", "Size of the database file", Some(Unit::Bytes), s.store.file_bytes as f64),
             ("store_wal", "Size of its write-ahead log", Some(Unit::Bytes), s.store.wal_bytes as f64),
+            ("store_free", "Free space beside the database", Some(Unit::Bytes), s.store.free_bytes as f64),
+            ("store_min_free", "Free space that a commit needs", Some(Unit::Bytes), s.store.min_free_bytes as f64),
             ("store_readings", "Readings stored", None, s.store.readings as f64),
             ("store_nodes", "Nodes known", None, s.store.nodes as f64),
             ("store_series", "Series known", None, s.store.series as f64),

@@ -69,6 +69,12 @@ pub(super) struct Store {
     pub(super) recovery: Option<String>,
     pub(super) events: u64,
     pub(super) dead_letters: u64,
+    pub(super) free_bytes: i64,
+    pub(super) min_free_bytes: i64,
+    pub(super) space: &'static str,
+    pub(super) space_low: u64,
+    pub(super) space_full: u64,
+    pub(super) poison: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -126,7 +132,7 @@ impl Stats {
                 failed: store.failed.get(),
             },
             store: Store {
-                up: !store.down.load(Ordering::Relaxed),
+                up: !store.down.load(Ordering::Relaxed) && !store.space_full.load(Ordering::Relaxed),
                 file_bytes: size(&state.store_path),
                 wal_bytes: size(wal.as_ref()),
                 readings: store.readings.get(),
@@ -136,6 +142,18 @@ impl Stats {
                 recovery: store.recovery(),
                 events: store.events.get(),
                 dead_letters: store.dead_letters.get(),
+                free_bytes: store.free_bytes.get(),
+                min_free_bytes: store.min_free_bytes.get(),
+                space: if store.space_full.load(Ordering::Relaxed) {
+                    "full"
+                } else if store.space_low.load(Ordering::Relaxed) {
+                    "low"
+                } else {
+                    "ok"
+                },
+                space_low: store.space_low_times.get(),
+                space_full: store.space_full_times.get(),
+                poison: store.poison.get(),
             },
             written: state.written.now(state.clock.now().at),
             memory: Memory::now(),

@@ -99,8 +99,13 @@ fn tell(state: &[NotifyState<'_>]) {
 fn status(metrics: &Metrics, sources: &str) -> String {
     let down = metrics.store.down.load(std::sync::atomic::Ordering::Relaxed);
     let store = if down { "store DOWN, " } else { "" };
+    let disk = if metrics.store.space_full.load(std::sync::atomic::Ordering::Relaxed) {
+        "disk FULL: nothing is stored, "
+    } else {
+        ""
+    };
     format!(
-        "{store}{} readings committed, {} waiting; {sources}",
+        "{store}{disk}{} readings committed, {} waiting; {sources}",
         metrics.readings.committed.get(),
         metrics.queue.depth.get()
     )

@@ -18,7 +18,7 @@ const DEAD_EVERY: Duration = Duration::from_secs(1);
 const SLACK: i64 = 10;
 
 /// Limits the dead letters that the store itself makes to one a second for each source and reason.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct DeadRate(HashMap<(Arc<str>, DeadReason), Instant>);
 
 impl DeadRate {

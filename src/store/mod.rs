@@ -6,10 +6,12 @@ mod commit;
 mod lock;
 mod open;
 mod plan;
+mod poison;
 pub mod reader;
 pub mod recovery;
 mod redelivery;
 pub mod schema;
+mod space;
 #[cfg(test)]
 mod tests;
 mod writer;

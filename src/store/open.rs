@@ -287,6 +287,8 @@ fn limited_root(config: &config::Store, dir: &Path) -> duckdb::Result<Connection
         .with("threads", "1")?
         .with("async_threads", "1")?
         .with("checkpoint_threshold", CHECKPOINT_THRESHOLD)?
+        // Only where there is room for it, and that is known to the writer alone.
+        .with("checkpoint_on_detach", "disabled")?
         .with("temp_directory", dir.join("gadwall.tmp").to_string_lossy())?
         .with("max_temp_directory_size", MAX_TEMP)?
         .with("autoinstall_known_extensions", "false")?
@@ -294,7 +296,7 @@ fn limited_root(config: &config::Store, dir: &Path) -> duckdb::Result<Connection
     let root = Connection::open_in_memory_with_flags(flags)?;
     // The order matters: the folder has to be allowed before everything else is forbidden, and that before it is locked.
     root.execute_batch(&format!(
-        "SET allowed_directories = [{}]; SET enable_external_access = false; SET lock_configuration = true;",
+        "PRAGMA disable_checkpoint_on_shutdown; SET allowed_directories = [{}]; SET enable_external_access = false; SET lock_configuration = true;",
         quoted(&dir.to_string_lossy())
     ))?;
     Ok(root)

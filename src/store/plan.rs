@@ -168,6 +168,14 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// Puts the envelope at position `index` aside: `letter` is stored in its place, and its sender is refused.
+    pub fn put_aside(&mut self, index: usize, envelope: &Envelope, letter: DeadLetter) {
+        if !self.is_redelivered(envelope) {
+            self.plan.refused.insert(index);
+            self.dead(envelope, letter);
+        }
+    }
+
     /// The rows.
     pub fn finish(self) -> Plan {
         self.plan

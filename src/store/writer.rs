@@ -1,5 +1,8 @@
 //! The one thread that writes: takes envelopes from the channel, makes batches, commits them, and answers.
 
+mod settle;
+
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -11,18 +14,18 @@ use super::catalog::Catalog;
 use super::commit::{self, Done};
 use super::open::Root;
 use super::plan::{DeadRow, Limits, Plan, Planner};
+use super::poison::{self, Poison};
 use super::reader::Reader;
 use super::redelivery::Unconfirmed;
+use super::space::{Room, Space};
 use crate::clock;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::pipeline::{Batch, Item, Notice, Outlet};
-use crate::reading::{DeadReason, Outcome};
+use crate::reading::{DeadLetter, DeadReason, Outcome};
 
 /// How often the writer shows that it lives while nothing comes.
 const HEARTBEAT: Duration = Duration::from_millis(500);
-/// First and longest pause between attempts to get a failed store back.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Why the writer ended without having stored everything.
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +33,7 @@ pub enum WriterError {
     /// The stop's deadline passed while the store could not commit.
     #[error("{rows} rows were not stored before the stop: their senders have no acknowledgement ({reason})")]
     Unflushed {
-        /// Rows of the batch in hand.
+        /// Rows of the batch in hand, and of what waits behind it.
         rows: usize,
         /// Why the last attempt failed.
         reason: String,
@@ -67,6 +70,10 @@ pub struct Writer {
     dead_rate: DeadRate,
     trim: Trim,
     stop_by: Arc<StopBy>,
+    space: Space,
+    poison: Poison,
+    /// The batch in hand is to be put aside, and this is why.
+    aside: Option<String>,
 }
 
 impl Writer {
@@ -80,7 +87,11 @@ impl Writer {
         (number, unconfirmed): (i64, Unconfirmed),
         trim: Trim,
     ) -> Self {
+        let dir = config.path.parent().unwrap_or(Path::new("."));
         Self {
+            space: Space::new(&config.path, config.min_free, Arc::clone(&metrics)),
+            poison: Poison::new(dir),
+            aside: None,
             root,
             reader,
             catalog,
@@ -110,6 +121,17 @@ impl Writer {
     /// # Errors
     /// [`WriterError::Unflushed`] when the store could not commit before the stop's deadline.
     pub fn run(mut self, outlet: &Outlet) -> Result<(), WriterError> {
+        self.poison.begin(&poison::boot_id(), clock::boottime(), clock::realtime());
+        self.metrics.store.wary.store(self.poison.is_wary(), Ordering::Relaxed);
+        let result = self.work(outlet);
+        if result.is_ok() {
+            self.close();
+        }
+        self.poison.end();
+        result
+    }
+
+    fn work(&mut self, outlet: &Outlet) -> Result<(), WriterError> {
         let mut open = true;
         let mut nudged = false;
         while open || !self.batch.is_empty() {
@@ -150,7 +172,6 @@ impl Writer {
                 self.commit()?;
             }
         }
-        self.close();
         Ok(())
     }
 
@@ -162,46 +183,23 @@ impl Writer {
         }
     }
 
-    fn alive(&self) {
+    fn alive(&mut self) {
+        self.space.watch();
         self.metrics.store.writer_alive_at.set(clock::boottime());
-    }
-
-    /// Commits the batch in hand, however often it takes, and answers its senders.
-    fn commit(&mut self) -> Result<(), WriterError> {
-        let number = self.number + 1;
-        let mut pause = RETRY.0;
-        loop {
-            let started = Instant::now();
-            let mut plan = self.plan();
-            let planned = (plan.fast.len() + plan.late.len()) as u64;
-            match self.write(&mut plan, number) {
-                Ok(done) => {
-                    self.durable(number, plan, &done, started.elapsed());
-                    return Ok(());
-                }
-                Err(error) => {
-                    self.metrics.store.failed.inc();
-                    if !self.metrics.store.down.swap(true, Ordering::AcqRel) {
-                        tracing::error!(%error, rows = self.batch.rows(), "a commit failed; its batch is kept");
-                    }
-                    if self.recover(number, &error.to_string(), &mut pause)? {
-                        // It failed after it was durable. What became of each late row is not known any more, so all
-                        // count as committed; the catalog is read from the file.
-                        let done = Done { committed: planned, ..Done::default() };
-                        self.reload(&mut plan);
-                        self.durable(number, plan, &done, started.elapsed());
-                        return Ok(());
-                    }
-                }
-            }
-        }
     }
 
     fn plan(&self) -> Plan {
         let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
         let mut planner = Planner::new(&catalog, &self.unconfirmed, self.limits);
         for (index, envelope) in self.batch.envelopes().iter().enumerate() {
-            planner.add(index, envelope);
+            match &self.aside {
+                None => planner.add(index, envelope),
+                Some(why) => {
+                    let letter =
+                        DeadLetter::new(DeadReason::Poison, why.as_str(), poison::excerpt(envelope).as_bytes());
+                    planner.put_aside(index, envelope, letter);
+                }
+            }
         }
         planner.finish()
     }
@@ -211,7 +209,7 @@ impl Writer {
         let (batch, dead_rate) = (&self.batch, &mut self.dead_rate);
         // What came in an envelope was limited by its source; what the store makes itself is limited here.
         plan.dead.retain(|row| match row.letter.reason {
-            DeadReason::TooManyNodes | DeadReason::TooManySeries => {
+            DeadReason::TooManyNodes | DeadReason::TooManySeries | DeadReason::Poison => {
                 dead_rate.allows(&row.source, row.letter.reason, now)
             }
             _ => true,
@@ -263,6 +261,9 @@ impl Writer {
         readings.dead(DeadReason::Conflict).add(done.conflict);
         readings.unsynced.add(done.unsynced);
         readings.dead(DeadReason::UnsyncedFull).add(done.unsynced_full);
+        if self.aside.is_some() {
+            self.count_poison(plan.refused.len() as u64);
+        }
         readings.dead(DeadReason::TooManyNodes).add(plan.too_many_nodes);
         readings.dead(DeadReason::TooManySeries).add(plan.too_many_series);
         let store = &self.metrics.store;
@@ -282,57 +283,22 @@ impl Writer {
         // Not part of the batch's transaction: a cut that fails must not make a durable batch look failed.
         if let Err(error) = self.trim.wrote(&self.root.connection, done.dead_letters, done.events) {
             tracing::warn!(%error, "a table over its bound was not cut; it will be tried again");
+            // It may have taken the database with it, and nobody could read until a commit finds that out.
+            self.refresh();
         }
     }
 
-    /// Brings the store back after an error; says whether batch `number` is in the file after all.
-    fn recover(&mut self, number: i64, reason: &str, pause: &mut Duration) -> Result<bool, WriterError> {
-        // Readers are stopped for as long as it takes: an open cursor makes ATTACH fail.
+    fn count_poison(&self, envelopes: u64) {
+        self.metrics.readings.dead(DeadReason::Poison).add(envelopes);
+        self.metrics.store.poison.add(envelopes);
+    }
+
+    fn close(&mut self) {
         let _paused = self.reader.pause();
-        // The transaction may be over already; that it cannot be rolled back then is no news.
-        let _ = self.root.connection.execute_batch("ROLLBACK");
-        loop {
-            self.alive();
-            match self.reattach(number) {
-                Ok(durable) => return Ok(durable),
-                Err(error) => tracing::debug!(%error, "the store is not back yet"),
-            }
-            if self.stop_by.passed() {
-                return Err(WriterError::Unflushed { rows: self.batch.rows(), reason: reason.to_owned() });
-            }
-            std::thread::sleep(*pause);
-            *pause = (*pause * 2).min(RETRY.1);
-        }
-    }
-
-    fn reattach(&self, number: i64) -> duckdb::Result<bool> {
-        if self.root.is_attached()? {
-            self.root.detach()?;
-        }
-        self.root.attach()?;
-        let found: i64 =
-            self.root.connection.query_row("SELECT count(*) FROM g.commits WHERE batch = ?", [number], |r| r.get(0))?;
-        Ok(found > 0)
-    }
-
-    /// After a commit whose answer was lost the catalog is read from the file: late rows may have been stored or not.
-    fn reload(&self, plan: &mut Plan) {
-        match (self.root.load_catalog(), self.root.count("readings")) {
-            (Ok(catalog), Ok(rows)) => {
-                *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
-                plan.nodes.clear();
-                plan.series.clear();
-                plan.newest.clear();
-                self.metrics.store.readings.set(rows);
-            }
-            (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "the catalog was not read again"),
-        }
-    }
-
-    fn close(self) {
-        let _paused = self.reader.pause();
-        // A checkpoint that fails loses nothing: the WAL stays and is replayed at the next start.
-        if let Err(error) = self.root.connection.execute_batch("CHECKPOINT g") {
+        if self.space.look() == Room::None {
+            tracing::warn!("no checkpoint at the end for lack of space; the next start replays the WAL");
+        } else if let Err(error) = self.root.connection.execute_batch("CHECKPOINT g") {
+            // It loses nothing: the WAL stays and is replayed at the next start.
             tracing::warn!(%error, "no checkpoint at the end; the next start replays the WAL");
         }
         if let Err(error) = self.root.detach() {

@@ -50,7 +50,7 @@ fn what_is_unknown() {
     says(
         "[store]\nbatch-rows = 10\nflush_interval = \"5s\"\n",
         "3: store.flush_interval: unknown key, expected one of: path, memory-limit, flush-interval, batch-rows, \
-         keep-readings, max-size, max-nodes, max-series",
+         keep-readings, max-size, max-nodes, max-series, min-free",
     );
     says(
         "\n[sotre]\npath = \"x\"\n",

@@ -1,0 +1,326 @@
+//! Messages that end the process: after three unclean exits within ten minutes envelopes are committed one by one, the
+//! one in progress is noted beside the database, and what was in progress at three crashes is put aside.
+//!
+//! Only exits of the running boot count. A power cut or a reset is not the doing of a message, and for what is left
+//! the files need no sync: a process that dies leaves its writes with the kernel.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::reading::{Envelope, Timestamp, When};
+
+/// The starts of the daemon, and what is suspected to have ended it.
+const STARTS: &str = "gadwall.starts";
+/// The envelope that is being committed on its own.
+const IN_PROGRESS: &str = "gadwall.inprogress";
+/// Unclean exits within [`WINDOW`] after which envelopes are committed one by one.
+const UNCLEAN: usize = 3;
+/// Microseconds that an unclean exit counts.
+const WINDOW: i64 = 600_000_000;
+/// Microseconds after the start in which every envelope is committed on its own; after it, redelivered messages.
+const FIRST: i64 = 60_000_000;
+/// Crashes that an envelope was in progress at, before it is put aside.
+const CRASHES: u32 = 3;
+/// Starts that are remembered.
+const LIVES: usize = 8;
+/// Suspects that are remembered.
+const SUSPECTS: usize = 16;
+/// Longest file that is read.
+const MAX_FILE: u64 = 16_384;
+const FIRST_LINE: &str = "gadwall starts 1";
+const LAST_LINE: &str = "end";
+
+/// Names an envelope over restarts, whenever it arrives.
+pub type Name = [u8; 16];
+
+/// One run of the daemon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Life {
+    boot: String,
+    /// CLOCK_BOOTTIME of its start.
+    began: i64,
+    /// CLOCK_REALTIME of its start, for a person who reads the file.
+    at: i64,
+    /// It came to its end by its own decision.
+    ended: bool,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Record {
+    lives: Vec<Life>,
+    /// Envelopes that were in progress at a crash, and at how many.
+    suspects: Vec<(Name, u32)>,
+}
+
+/// What is known about crashes, and the files that it is kept in.
+#[derive(Debug)]
+pub struct Poison {
+    starts: PathBuf,
+    in_progress: PathBuf,
+    record: Record,
+    boot: String,
+    wary: bool,
+    all_until: i64,
+}
+
+impl Poison {
+    /// Of the files in `dir`; reads nothing yet.
+    pub fn new(dir: &Path) -> Self {
+        Self {
+            starts: dir.join(STARTS),
+            in_progress: dir.join(IN_PROGRESS),
+            record: Record::default(),
+            boot: String::new(),
+            wary: false,
+            all_until: 0,
+        }
+    }
+
+    /// Reads the files, works out whether care is needed, and notes this start. `boottime` is CLOCK_BOOTTIME, `at`
+    /// CLOCK_REALTIME. A file that is damaged or cannot be written is no reason not to start: the journal tells.
+    pub fn begin(&mut self, boot: &str, boottime: i64, at: Timestamp) {
+        let file = self.starts.display();
+        let mut record = match read(&self.starts).map(|text| Record::parse(&text)) {
+            Ok(Some(record)) => record,
+            Ok(None) => {
+                tracing::warn!(%file, "it is damaged and begun anew");
+                Record::default()
+            }
+            Err(error) => {
+                if error.kind() != io::ErrorKind::NotFound {
+                    tracing::warn!(%error, %file, "it cannot be read and is begun anew");
+                }
+                Record::default()
+            }
+        };
+        if let Ok(text) = read(&self.in_progress)
+            && let Some(name) = noted(&text, boot)
+        {
+            record.suspect(name);
+        }
+        let _ = std::fs::remove_file(&self.in_progress);
+        let unclean = record.unclean(boot, boottime);
+        self.wary = unclean >= UNCLEAN;
+        if self.wary {
+            tracing::warn!(
+                unclean,
+                "the process ended badly several times in ten minutes: commits are made one by one"
+            );
+        }
+        record.lives.push(Life { boot: boot.to_owned(), began: boottime, at: at.micros(), ended: false });
+        let surplus = record.lives.len().saturating_sub(LIVES);
+        record.lives.drain(..surplus);
+        self.record = record;
+        boot.clone_into(&mut self.boot);
+        self.all_until = boottime.saturating_add(FIRST);
+        self.save();
+    }
+
+    /// Whether something is to be committed on its own at all.
+    pub fn is_wary(&self) -> bool {
+        self.wary
+    }
+
+    /// Whether `envelope` is to be committed on its own at `boottime`.
+    pub fn is_alone(&self, envelope: &Envelope, boottime: i64) -> bool {
+        self.wary && (boottime < self.all_until || envelope.delivery.is_some_and(|d| d.dup))
+    }
+
+    /// Whether it was in progress at so many crashes that it is to be put aside.
+    pub fn is_poison(&self, name: &Name) -> bool {
+        self.record.suspects.iter().any(|(known, crashes)| known == name && *crashes >= CRASHES)
+    }
+
+    /// Notes what is about to be committed on its own.
+    pub fn note(&self, name: &Name) {
+        if let Err(error) = std::fs::write(&self.in_progress, format!("{} {}\n", self.boot, hex(name))) {
+            tracing::debug!(%error, file = %self.in_progress.display(), "what is in progress was not noted");
+        }
+    }
+
+    /// It was committed or put aside: nothing is in progress, and it is no suspect any more.
+    pub fn passed(&mut self, name: &Name) {
+        let _ = std::fs::remove_file(&self.in_progress);
+        let before = self.record.suspects.len();
+        self.record.suspects.retain(|(known, _)| known != name);
+        if self.record.suspects.len() != before {
+            self.save();
+        }
+    }
+
+    /// The process ends by its own decision.
+    pub fn end(&mut self) {
+        if let Some(life) = self.record.lives.last_mut() {
+            life.ended = true;
+        }
+        let _ = std::fs::remove_file(&self.in_progress);
+        self.save();
+    }
+
+    fn save(&self) {
+        let new = self.starts.with_extension("starts.new");
+        let written = std::fs::write(&new, self.record.text()).and_then(|()| std::fs::rename(&new, &self.starts));
+        if let Err(error) = written {
+            tracing::warn!(%error, file = %self.starts.display(), "this start or stop was not noted");
+        }
+    }
+}
+
+impl Record {
+    fn suspect(&mut self, name: Name) {
+        let crashes =
+            self.suspects.iter().position(|(known, _)| *known == name).map_or(0, |at| self.suspects.remove(at).1);
+        self.suspects.push((name, crashes.saturating_add(1)));
+        let surplus = self.suspects.len().saturating_sub(SUSPECTS);
+        self.suspects.drain(..surplus);
+    }
+
+    /// Unclean exits of this boot within the last [`WINDOW`]. An exit is as late as the start after it at the latest.
+    fn unclean(&self, boot: &str, boottime: i64) -> usize {
+        let next = self.lives.iter().skip(1).map(Some).chain([None]);
+        let recent = |next: Option<&Life>| {
+            let ended_by = next.filter(|n| n.boot == boot).map_or(boottime, |n| n.began);
+            boottime.saturating_sub(ended_by) < WINDOW
+        };
+        self.lives.iter().zip(next).filter(|(life, next)| !life.ended && life.boot == boot && recent(*next)).count()
+    }
+
+    fn text(&self) -> String {
+        let mut text = format!("{FIRST_LINE}\n");
+        for life in &self.lives {
+            let state = if life.ended { "ended" } else { "running" };
+            text += &format!("life {} {} {} {state}\n", life.boot, life.began, life.at);
+        }
+        for (name, crashes) in &self.suspects {
+            text += &format!("suspect {} {crashes}\n", hex(name));
+        }
+        text + LAST_LINE + "\n"
+    }
+
+    /// `None` for a text that is damaged in any way: a count that is made up would put a sound message aside.
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.strip_suffix('\n')?.split('\n');
+        if lines.next() != Some(FIRST_LINE) || lines.next_back() != Some(LAST_LINE) {
+            return None;
+        }
+        let mut record = Self::default();
+        for line in lines {
+            let words: Vec<&str> = line.split(' ').collect();
+            match words[..] {
+                ["life", boot, began, at, state @ ("ended" | "running")] => record.lives.push(Life {
+                    boot: boot.to_owned(),
+                    began: began.parse().ok()?,
+                    at: at.parse().ok()?,
+                    ended: state == "ended",
+                }),
+                ["suspect", name, crashes] => record.suspects.push((unhex(name)?, crashes.parse().ok()?)),
+                _ => return None,
+            }
+        }
+        (record.lives.len() <= LIVES && record.suspects.len() <= SUSPECTS).then_some(record)
+    }
+}
+
+/// The name of what was noted in this boot.
+fn noted(text: &str, boot: &str) -> Option<Name> {
+    let (then, name) = text.strip_suffix('\n')?.split_once(' ')?;
+    if then == boot { unhex(name) } else { None }
+}
+
+fn read(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    File::open(path)?.take(MAX_FILE).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+fn hex(name: &Name) -> String {
+    name.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<Name> {
+    let mut name = Name::default();
+    if text.len() != 2 * name.len() || !text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    for (byte, digits) in name.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(name)
+}
+
+/// The name of an envelope: the same whenever and however often its sender sends it.
+pub fn name(envelope: &Envelope) -> Name {
+    let mut hash = Sha256::new();
+    let mut text = |bytes: &[u8]| {
+        hash.update((bytes.len() as u64).to_le_bytes());
+        hash.update(bytes);
+    };
+    text(envelope.source.as_bytes());
+    if let Some(delivery) = envelope.delivery {
+        text(&delivery.digest);
+        text(&delivery.part.to_le_bytes());
+    } else {
+        for r in &envelope.content.readings {
+            text(r.node.as_bytes());
+            text(r.metric.as_bytes());
+            text(&time(r.when));
+            text(&r.value.to_bits().to_le_bytes());
+        }
+        for e in &envelope.content.events {
+            text(e.node.as_bytes());
+            text(e.kind.as_bytes());
+            text(&time(e.when));
+            text(e.data.as_bytes());
+        }
+        for d in &envelope.content.dead {
+            text(d.detail.as_bytes());
+            text(&d.excerpt);
+        }
+    }
+    let mut name = Name::default();
+    name.copy_from_slice(&hash.finalize()[..size_of::<Name>()]);
+    name
+}
+
+fn time(when: When) -> Vec<u8> {
+    match when {
+        When::Arrival => Vec::new(),
+        When::Live(ts) | When::Stored(ts) => ts.micros().to_le_bytes().to_vec(),
+    }
+}
+
+/// What an envelope holds, as a text for the excerpt of its dead letter; what is longer than the excerpt is left out.
+pub fn excerpt(envelope: &Envelope) -> String {
+    let most = crate::reading::MAX_EXCERPT;
+    let shown = |when| match when {
+        When::Arrival => String::new(),
+        When::Live(ts) | When::Stored(ts) => format!(" at {ts}"),
+    };
+    let content = &envelope.content;
+    let readings = content.readings.iter().map(|r| format!("{} {}={}{}", r.node, r.metric, r.value, shown(r.when)));
+    let events = content.events.iter().map(|e| format!("{} {}: {}{}", e.node, e.kind, e.data, shown(e.when)));
+    let dead = content.dead.iter().map(|d| String::from_utf8_lossy(&d.excerpt).into_owned());
+    let mut text = String::new();
+    for part in readings.chain(events).chain(dead) {
+        if text.len() > most {
+            break;
+        }
+        if !text.is_empty() {
+            text.push_str("; ");
+        }
+        text.push_str(&part);
+    }
+    text
+}
+
+/// The kernel's id of this boot; `unknown` where it cannot be read, which then counts as one boot.
+pub fn boot_id() -> Arc<str> {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or_else(|_| "unknown".into(), |id| id.trim().into())
+}
+
+#[cfg(test)]
+mod tests;
