@@ -53,7 +53,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("service", &["clock", "codec", "config", "metrics", "pipeline", "reading", "serve", "source", "store"]),
     ("demo", &["codec", "config", "reading", "status"]),
     ("status", &[]),
-    ("doctor", &["config::Store", "store::Lock", "store::recovery"]),
+    ("doctor", &["config::Store", "store::Lock", "store::LockError", "store::recovery"]),
     ("cli", &["config", "demo", "doctor", "service", "source::ports", "status", "store::recovery::probe"]),
     ("main", &["cli"]),
 ];

@@ -45,7 +45,16 @@ pub enum Verdict {
 }
 
 const NEWER: &[&str] = &["storage version number", "newer version of DuckDB", "newer version of gadwall"];
-const MEMORY: &[&str] = &["Out of Memory", "Cannot allocate memory", "bad_alloc", "llocation failure"];
+// A commit of the replay wraps the error, and leaves its name out.
+const MEMORY: &[&str] = &[
+    "Out of Memory",
+    "failed to pin block",
+    "could not allocate block",
+    "SET memory_limit",
+    "Cannot allocate memory",
+    "bad_alloc",
+    "llocation failure",
+];
 const OUTSIDE: &[&str] = &[
     "Could not set lock",
     "Conflicting lock",
