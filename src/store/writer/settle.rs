@@ -130,6 +130,7 @@ impl Writer {
                 Back::Durable => {
                     // It failed after it was durable. What became of each late row is not known any more, so all count as
                     // committed; the catalog is read from the file.
+                    tracing::info!(number, "the commit that failed had been durable: it is answered and not repeated");
                     let done = Done { committed: planned, ..Done::default() };
                     self.reload(&mut plan);
                     self.durable(number, plan, &done, started.elapsed());
@@ -166,8 +167,7 @@ impl Writer {
         loop {
             self.alive();
             if self.stop_by.passed() {
-                let rows = usize::try_from(self.metrics.queue.depth.get()).unwrap_or(0);
-                return Err(WriterError::Unflushed { rows, reason: reason.to_owned() });
+                return Err(WriterError::Unflushed { rows: self.rows_left(), reason: reason.to_owned() });
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -188,10 +188,23 @@ impl Writer {
                 Ok(false) => return Ok(Back::Lost { at_once }),
                 Err(error) => tracing::debug!(%error, "the store is not back yet"),
             }
+            if self.is_broken() {
+                return Err(WriterError::Broken { rows: self.rows_left(), reason: reason.to_owned() });
+            }
             at_once = false;
             self.nap(*pause, reason)?;
             *pause = (*pause * 2).min(RETRY.1);
         }
+    }
+
+    /// Whether DuckDB has given up the whole process: an internal error invalidates what the file is attached to, and nothing
+    /// but a new start helps.
+    fn is_broken(&self) -> bool {
+        self.root.connection.execute_batch("SELECT 1").is_err_and(|e| e.to_string().contains("invalidated"))
+    }
+
+    fn rows_left(&self) -> usize {
+        usize::try_from(self.metrics.queue.depth.get()).unwrap_or(0)
     }
 
     /// Attaches the file again after a failure that no commit is waiting for; one that fails is left to the next commit.
@@ -246,7 +259,11 @@ impl Writer {
 /// Whether DuckDB's words for a failed commit blame what was to be stored. What may be the doing of the disk, of memory or of
 /// the file is never blamed on a message: it would be put aside although it is sound.
 fn is_about_content(error: &str) -> bool {
-    const CONTENT: [&str; 8] = [
+    // The Appender leaves the kind of its error out.
+    const CONTENT: [&str; 11] = [
+        "constraint failed on table",
+        "Could not convert",
+        "assertion failure within DuckDB",
         "Constraint Error",
         "Conversion Error",
         "Invalid Input Error",
@@ -277,7 +294,8 @@ mod tests {
 
     #[test]
     fn a_message_is_blamed_only_for_its_content() {
-        assert!(is_about_content("Constraint Error: CHECK constraint failed on table readings"));
+        assert!(is_about_content("Constraint Error: CHECK constraint failed"));
+        assert!(is_about_content("Failed to append: CHECK constraint failed on table \"readings\""));
         assert!(is_about_content("TransactionContext Error: Failed to commit: Conversion Error: out of range"));
         for store in [
             "TransactionContext Error: Failed to commit: Could not write all bytes to file",
@@ -285,6 +303,7 @@ mod tests {
             "FATAL Error: Failed: database has been invalidated because of INTERNAL Error",
             "Out of Memory Error: could not allocate block of size 64.0 KiB",
             "INTERNAL Error: checkpoint failed",
+            "Failed to append: Could not write file: No space left on device",
             "Something else",
         ] {
             assert!(!is_about_content(store), "{store}");
