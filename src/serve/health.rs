@@ -62,7 +62,7 @@ fn store(metrics: &Metrics, boottime: i64) -> Check {
         } else if boottime - alive > WRITER_SILENCE {
             Err(format!("the writer has given no sign of life for {silent} s"))
         } else if store.wary.load(Ordering::Relaxed) {
-            Ok(format!("{} commits, one by one after several bad ends", store.commits.get()))
+            Ok(format!("{} commits, noted one by one after several bad ends", store.commits.get()))
         } else {
             Ok(format!("{} commits", store.commits.get()))
         },

@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::super::commit::Done;
 use super::super::plan::Plan;
-use super::super::poison;
+use super::super::poison::{self, GROUP, Name};
 use super::super::space::Room;
 use super::{Writer, WriterError};
-use crate::clock;
 use crate::pipeline::Carried;
 use crate::reading::Outcome;
 
@@ -36,55 +35,48 @@ enum Back {
 impl Writer {
     /// Gets the batch in hand stored, however long it takes, and answers its senders.
     pub(super) fn commit(&mut self) -> Result<(), WriterError> {
-        let mut apart = false;
-        if !self.poison.is_wary() {
-            if self.settle(TRIES)?.is_ok() {
-                return Ok(());
-            }
-            apart = true;
+        let wary = self.poison.is_wary();
+        if !wary && self.settle(TRIES)?.is_ok() {
+            return Ok(());
         }
-        let mut rest: VecDeque<Carried> = self.batch.take().collect();
-        while let Some(envelope) = rest.pop_front() {
-            let alone = |e: &Carried| apart || self.poison.is_alone(e, clock::boottime());
-            let single = alone(&envelope);
-            let mut group = vec![envelope];
-            if !single {
-                let like = rest.iter().take_while(|next| !alone(next)).count();
-                group.extend(rest.drain(..like));
-            }
-            for envelope in group {
+        // What failed for its content comes here as well: then each envelope is on its own.
+        let mut apart = !wary;
+        let mut rest: VecDeque<(Name, Carried)> = self.batch.take().map(|e| (poison::name(&e), e)).collect();
+        while !rest.is_empty() {
+            let like = rest.iter().take(GROUP).take_while(|(name, _)| !apart && !self.poison.is_suspect(name)).count();
+            let group: Vec<(Name, Carried)> = rest.drain(..like.max(1)).collect();
+            let names: Vec<Name> = group.iter().map(|(name, _)| *name).collect();
+            for (_, envelope) in group {
                 self.batch.push(Instant::now(), envelope);
             }
-            if single {
-                self.single()?;
+            if wary {
+                self.poison.note(&names);
+            }
+            if let [name] = names[..] {
+                self.single(&name)?;
             } else if self.settle(TRIES)?.is_err() {
                 apart = true;
-                for envelope in self.batch.take().rev() {
-                    rest.push_front(envelope);
+                for (name, envelope) in names.into_iter().zip(self.batch.take()).rev() {
+                    rest.push_front((name, envelope));
                 }
+                continue;
+            }
+            if wary {
+                self.poison.passed(&names);
             }
         }
         Ok(())
     }
 
     /// Stores the one envelope in hand, or puts it aside.
-    fn single(&mut self) -> Result<(), WriterError> {
-        let wary = self.poison.is_wary();
-        let name = self.batch.envelopes().first().map(|e| poison::name(e)).unwrap_or_default();
-        if wary && self.poison.is_poison(&name) {
-            self.put_aside("the process ended three times while it was being stored".to_owned())?;
+    fn single(&mut self, name: &Name) -> Result<(), WriterError> {
+        if self.poison.is_wary() && self.poison.is_poison(name) {
+            self.put_aside("the process ended three times while it was being stored".to_owned())
+        } else if let Err(reason) = self.settle(TRIES_ALONE)? {
+            self.put_aside(format!("it cannot be stored: {}", reason.lines().next().unwrap_or_default()))
         } else {
-            if wary {
-                self.poison.note(&name);
-            }
-            if let Err(reason) = self.settle(TRIES_ALONE)? {
-                self.put_aside(format!("it cannot be stored: {}", reason.lines().next().unwrap_or_default()))?;
-            }
+            Ok(())
         }
-        if wary {
-            self.poison.passed(&name);
-        }
-        Ok(())
     }
 
     fn put_aside(&mut self, why: String) -> Result<(), WriterError> {
