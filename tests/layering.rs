@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 const TABLE: &[(&str, &[&str])] = &[
     ("reading", &[]),
     ("metrics", &["reading"]),
-    ("clock", &["config::Trust", "metrics", "reading"]),
+    ("clock", &["config::Clock", "config::Trust", "metrics", "reading"]),
     ("codec", &["reading"]),
     ("config", &["codec::topic"]),
     ("pipeline", &["config::Intake", "metrics", "reading"]),
@@ -53,7 +53,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("service", &["clock", "codec", "config", "metrics", "pipeline", "reading", "serve", "source", "store"]),
     ("demo", &["codec", "config", "reading", "status"]),
     ("status", &[]),
-    ("cli", &["config", "demo", "service", "source::ports", "status"]),
+    ("doctor", &["config::Store", "store::Lock", "store::recovery"]),
+    ("cli", &["config", "demo", "doctor", "service", "source::ports", "status", "store::recovery::probe"]),
     ("main", &["cli"]),
 ];
 

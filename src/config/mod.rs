@@ -180,10 +180,22 @@ impl Default for Intake {
 }
 
 /// `[clock]`.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Clock {
     /// `trust`
     pub trust: Trust,
+    /// `patience`: readings that need the clock wait so long for it to become right, and are then stored as they are.
+    /// Up to 1,000 days; zero never waits.
+    pub patience: Duration,
+    /// `synchronised-file`: the file whose existence says that the clock is synchronised, instead of what the kernel and
+    /// systemd-timesyncd say.
+    pub synchronised_file: Option<PathBuf>,
+}
+
+impl Default for Clock {
+    fn default() -> Self {
+        Self { trust: Trust::default(), patience: Duration::from_secs(900), synchronised_file: None }
+    }
 }
 
 /// When the real-time clock is believed.

@@ -58,6 +58,7 @@ fn the_example_shows_every_default() {
             "max-bytes = \"8MB\"",
             "[clock]",
             "trust = \"auto\"",
+            "patience = \"15m\"",
             "[http]",
             "listen = \"127.0.0.1:8080\"",
             "max-connections = 32",

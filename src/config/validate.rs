@@ -17,6 +17,7 @@ use crate::codec::topic::Pattern;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
+const DAYS_1000: Duration = Duration::from_secs(86_400_000);
 const DAY: Duration = Duration::from_secs(86_400);
 
 const TRUST: &[(&str, Trust)] =
@@ -111,9 +112,13 @@ fn intake(section: &mut Section<'_>) -> Option<Intake> {
 }
 
 fn clock(mut section: Section<'_>) -> Option<Clock> {
-    let trust = section.or("trust", Trust::default(), value::choice(TRUST));
+    let default = Clock::default();
+    let trust = section.or("trust", default.trust, value::choice(TRUST));
+    let patience =
+        section.or("patience", default.patience, value::duration(Duration::ZERO..=DAYS_1000, default.patience));
+    let synchronised_file = section.optional("synchronised-file", value::path);
     section.finish();
-    Some(Clock { trust: trust? })
+    Some(Clock { trust: trust?, patience: patience?, synchronised_file: synchronised_file? })
 }
 
 fn http(mut section: Section<'_>) -> Option<Http> {

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::State;
 use crate::metrics::{Metrics, SourceState, SourceStatus};
+use crate::reading::Timestamp;
 
 /// Microseconds without a sign of life after which the writer counts as stuck.
 const WRITER_SILENCE: i64 = 30_000_000;
@@ -64,7 +65,8 @@ fn store(metrics: &Metrics, boottime: i64) -> Check {
         } else if store.wary.load(Ordering::Relaxed) {
             Ok(format!("{} commits, noted one by one after several bad ends", store.commits.get()))
         } else {
-            Ok(format!("{} commits", store.commits.get()))
+            let repaired = store.recovery().map_or_else(String::new, |text| format!("; repaired at start: {text}"));
+            Ok(format!("{} commits{repaired}", store.commits.get()))
         },
     )
 }
@@ -102,6 +104,9 @@ fn clock(metrics: &Metrics) -> Check {
     check(
         "clock",
         match (trusted, synchronised) {
+            (false, _) if metrics.clock.before_floor.load(Ordering::Relaxed) => {
+                Err(format!("the clock is before the newest reading of {}", Timestamp(metrics.clock.floor.get())))
+            }
             (false, _) => Err("the clock cannot be trusted: it is not synchronised".into()),
             (true, true) => Ok("synchronised".into()),
             (true, false) => Ok("trusted, not synchronised".into()),
@@ -159,6 +164,10 @@ mod tests {
         metrics.queue.depth.set(19);
         metrics.clock.trusted.store(false, Ordering::Relaxed);
         assert_eq!(failing(&metrics, 100_000_000), one("clock", "the clock cannot be trusted: it is not synchronised"));
+        metrics.clock.before_floor.store(true, Ordering::Relaxed);
+        metrics.clock.floor.set(1_760_000_000_000_000);
+        let floor = "the clock is before the newest reading of 2025-10-09T08:53:20Z";
+        assert_eq!(failing(&metrics, 100_000_000), one("clock", floor));
         metrics.store.writer_alive_at.set(0);
         assert_eq!(failing(&metrics, 1)[0].1, "the writer has not begun");
     }

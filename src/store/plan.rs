@@ -6,82 +6,13 @@ use std::sync::Arc;
 
 use super::catalog::{Catalog, Newest, Node, Series};
 use super::redelivery::Unconfirmed;
+pub use super::rows::{DeadRow, EventRow, HeldRow, Late, Row, UnsyncedRow};
+use crate::clock::Standing;
 use crate::reading::{Arrival, DeadLetter, DeadReason, Delivery, Envelope, Event, Reading, Timestamp, When};
 
-/// Earliest time of a node that is believed: 2015-01-01T00:00:00Z.
-pub const EARLIEST: Timestamp = Timestamp::from_secs(1_420_070_400);
-/// How far ahead of the arrival a node's time is believed.
-const AHEAD: i64 = 86_400 * 1_000_000;
-/// Latest time that is believed while our own clock is in doubt: 2100-01-01T00:00:00Z.
-const LATEST: Timestamp = Timestamp::from_secs(4_102_444_800);
 /// A stamp that is taken moves behind the newest reading if that is at most this far ahead, in microseconds; beyond, the
 /// clock has stepped back and the next free stamp is looked for in the table.
 const STAMP_SHIFT: i64 = 1_000_000;
-
-/// A row for `readings`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Row {
-    /// Its series.
-    pub series: i32,
-    /// Its time.
-    pub ts: Timestamp,
-    /// Its value.
-    pub value: f64,
-    /// Whole seconds from its time to its arrival; 0: stamped here; `None`: not verified.
-    pub lag: Option<i32>,
-}
-
-/// A row that may be in the table already.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Late {
-    /// The row.
-    pub row: Row,
-    /// The gateway stamped it: if its time is taken it moves to the next free one.
-    pub stamped: bool,
-    /// Which envelope it came in, for the dead letter of a conflict.
-    pub envelope: usize,
-}
-
-/// A row for `events`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct EventRow {
-    /// Its node.
-    pub node: i32,
-    /// Its time.
-    pub ts: Timestamp,
-    /// What kind of event.
-    pub kind: Arc<str>,
-    /// Its details.
-    pub data: String,
-    /// It has a time of its own, so it can be recognised when it is sent again.
-    pub known_by_time: bool,
-}
-
-/// A row for `dead_letters`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadRow {
-    /// When it arrived.
-    pub ts: Timestamp,
-    /// Its source.
-    pub source: Arc<str>,
-    /// What and why.
-    pub letter: DeadLetter,
-}
-
-/// A row for `unsynced`: a stored record with an impossible time.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct UnsyncedRow {
-    /// Its series.
-    pub series: i32,
-    /// CLOCK_BOOTTIME of its arrival.
-    pub boottime: i64,
-    /// The node's time.
-    pub node_ts: Timestamp,
-    /// Its value.
-    pub value: f64,
-    /// Which envelope it came in, for the dead letter when the table is full.
-    pub envelope: usize,
-}
 
 /// How many nodes and series there may be.
 #[derive(Clone, Copy, Debug)]
@@ -105,10 +36,20 @@ pub struct Plan {
     pub dead: Vec<DeadRow>,
     /// Stored records with impossible times.
     pub unsynced: Vec<UnsyncedRow>,
+    /// Readings that wait for the clock to become right.
+    pub held: Vec<HeldRow>,
+    /// The boot that every CLOCK_BOOTTIME is of.
+    pub boot: Arc<str>,
+    /// The newest arrival that a trusted clock has stamped.
+    pub newest_arrival: Option<Timestamp>,
+    /// The floor of time, where it has to be written.
+    pub floor: Option<Timestamp>,
     /// Nodes to add.
     pub nodes: Vec<Node>,
     /// Series to add.
     pub series: Vec<Series>,
+    /// Redeliveries of messages that were committed before.
+    pub repeated: Vec<(Arc<str>, Delivery)>,
     /// Messages that their broker may send again.
     pub deliveries: Vec<(Arc<str>, Delivery)>,
     /// Positions of the envelopes of which something exceeds a bound.
@@ -134,7 +75,40 @@ pub struct Planner<'a> {
     next_node: i32,
     next_series: i32,
     series_of_source: HashMap<Arc<str>, usize>,
+    standing: Standing,
+    held: HashMap<i32, i64>,
     plan: Plan,
+}
+
+impl Plan {
+    /// Without rows, for the boot `boot`.
+    pub fn in_boot(boot: &str) -> Self {
+        Self { boot: Arc::from(boot), ..Self::default() }
+    }
+
+    /// Places a row that the gateway stamped: a stamp that its series has already moves by a microsecond.
+    pub fn place_stamped(&mut self, catalog: &Catalog, mut row: Row, envelope: usize) {
+        if let Some(newest) = self.newest_in(catalog, row.series).map(|n| n.ts)
+            && newest >= row.ts
+            && newest.micros() - row.ts.micros() <= STAMP_SHIFT
+        {
+            row.ts = Timestamp(newest.micros() + 1);
+        }
+        self.place(catalog, row, true, envelope);
+    }
+
+    fn place(&mut self, catalog: &Catalog, row: Row, stamped: bool, envelope: usize) {
+        if self.newest_in(catalog, row.series).is_some_and(|newest| row.ts <= newest.ts) {
+            self.late.push(Late { row, stamped, envelope });
+            return;
+        }
+        self.newest.insert(row.series, Newest { ts: row.ts, value: row.value, lag: row.lag });
+        self.fast.push(row);
+    }
+
+    fn newest_in(&self, catalog: &Catalog, series: i32) -> Option<Newest> {
+        self.newest.get(&series).copied().or_else(|| catalog.series(series)?.newest)
+    }
 }
 
 impl<'a> Planner<'a> {
@@ -147,12 +121,24 @@ impl<'a> Planner<'a> {
             next_node: catalog.next_node_id(),
             next_series: catalog.next_series_id(),
             series_of_source: HashMap::new(),
+            standing: Standing::Doubtful,
+            held: HashMap::new(),
             plan: Plan::default(),
         }
     }
 
+    /// Under a clock of this standing, in the boot `boot`. Without it no reading waits for its time.
+    pub fn under(mut self, standing: Standing, boot: Arc<str>) -> Self {
+        self.standing = standing;
+        self.plan.boot = boot;
+        self
+    }
+
     /// Adds the envelope at position `index` of its batch.
     pub fn add(&mut self, index: usize, envelope: &Envelope) {
+        if envelope.arrival.trusted {
+            self.plan.newest_arrival = self.plan.newest_arrival.max(Some(envelope.arrival.at));
+        }
         if self.is_redelivered(envelope) {
             self.plan.redelivered += envelope.content.readings.len() as u64;
             return;
@@ -185,7 +171,11 @@ impl<'a> Planner<'a> {
         let Some(delivery) = envelope.delivery else { return false };
         let source = &envelope.source;
         let key = (Arc::clone(source), delivery.packet, delivery.part, delivery.digest);
-        if self.unconfirmed.repeats(source, &delivery) || (delivery.dup && self.plan.in_hand.contains(&key)) {
+        if self.unconfirmed.repeats(source, &delivery) {
+            self.plan.repeated.push((Arc::clone(source), delivery));
+            return true;
+        }
+        if delivery.dup && self.plan.in_hand.contains(&key) {
             return true;
         }
         self.plan.in_hand.insert(key);
@@ -203,9 +193,10 @@ impl<'a> Planner<'a> {
         };
         let arrival = envelope.arrival;
         match reading.when {
-            When::Live(ts) | When::Stored(ts) if believed(ts, arrival) => {
+            When::Live(ts) | When::Stored(ts) if arrival.believes(ts) => {
                 let lag = arrival.trusted.then(|| arrival.at.secs_since(ts));
-                self.place(index, Row { series, ts, value: reading.value, lag }, false);
+                let row = Row { series, ts, value: reading.value, lag, noted: None };
+                self.plan.place(self.catalog, row, false, index);
             }
             When::Stored(node_ts) => {
                 self.plan.unsynced.push(UnsyncedRow {
@@ -225,28 +216,21 @@ impl<'a> Planner<'a> {
     }
 
     fn stamped(&mut self, index: usize, arrival: Arrival, series: i32, value: f64) {
-        let mut ts = arrival.at;
-        if let Some(newest) = self.newest(series).map(|n| n.ts)
-            && newest >= ts
-            && newest.micros() - ts.micros() <= STAMP_SHIFT
-        {
-            ts = Timestamp(newest.micros() + 1);
-        }
-        let lag = arrival.trusted.then_some(0);
-        self.place(index, Row { series, ts, value, lag }, true);
-    }
-
-    fn place(&mut self, envelope: usize, row: Row, stamped: bool) {
-        if self.newest(row.series).is_some_and(|newest| row.ts <= newest.ts) {
-            self.plan.late.push(Late { row, stamped, envelope });
-            return;
-        }
-        self.plan.newest.insert(row.series, Newest { ts: row.ts, value: row.value, lag: row.lag });
-        self.plan.fast.push(row);
-    }
-
-    fn newest(&self, series: i32) -> Option<Newest> {
-        self.plan.newest.get(&series).copied().or_else(|| self.catalog.series(series)?.newest)
+        let (ts, lag, noted) = match self.standing {
+            _ if arrival.trusted => (arrival.at, Some(0), None),
+            // It became right between the arrival and now.
+            Standing::Right(offset) => (Timestamp(arrival.boottime.saturating_add(offset)), Some(0), None),
+            Standing::Doubtful => (arrival.at, None, Some(arrival.boottime)),
+            Standing::Waiting | Standing::Fresh => {
+                let last = self.held.get(&series).copied();
+                let boottime = last.map_or(arrival.boottime, |last| arrival.boottime.max(last + 1));
+                self.held.insert(series, boottime);
+                let stamp = Timestamp(arrival.at.micros().saturating_add(boottime - arrival.boottime));
+                self.plan.held.push(HeldRow { series, boottime, stamp, value });
+                return;
+            }
+        };
+        self.plan.place_stamped(self.catalog, Row { series, ts, value, lag, noted }, index);
     }
 
     fn event(&mut self, index: usize, envelope: &Envelope, event: &Event) {
@@ -258,7 +242,7 @@ impl<'a> Planner<'a> {
             }
         };
         let (ts, known_by_time, data) = match event.when {
-            When::Live(ts) | When::Stored(ts) if believed(ts, envelope.arrival) => (ts, true, event.data.clone()),
+            When::Live(ts) | When::Stored(ts) if envelope.arrival.believes(ts) => (ts, true, event.data.clone()),
             // The node's time is worth keeping even where it cannot be right.
             When::Live(ts) | When::Stored(ts) => {
                 (envelope.arrival.at, false, format!("{} (node time {} us)", event.data, ts.micros()))
@@ -356,11 +340,4 @@ impl<'a> Planner<'a> {
         self.plan.series_ids.insert((node, Arc::clone(&reading.metric)), id);
         Ok(id)
     }
-}
-
-/// Whether a node's time can be right: from 2015 until one day ahead of the arrival. While our own clock is in doubt the
-/// upper end is no more than a sanity check.
-fn believed(ts: Timestamp, arrival: Arrival) -> bool {
-    let latest = if arrival.trusted { Timestamp(arrival.at.micros().saturating_add(AHEAD)) } else { LATEST };
-    ts >= EARLIEST && ts <= latest
 }

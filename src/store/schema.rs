@@ -2,7 +2,12 @@
 
 /// Each element brings the schema from the version of its index to the next. All tables are in the attached database
 /// `g`; times are UTC. There is no key and no index on `readings`: it would make the file five times larger.
-pub const MIGRATIONS: &[&str] = &["
+///
+/// `unsynced` holds records with an impossible time of their node (`node_ts`), and readings that wait for the clock of
+/// this machine (`node_ts` NULL, `ts` what the clock showed). `provisional` notes the rows of `readings` that a doubtful
+/// clock has stamped: by their boot and CLOCK_BOOTTIME they can be corrected.
+pub const MIGRATIONS: &[&str] = &[
+    "
 CREATE TABLE g.meta(key VARCHAR, value VARCHAR);
 CREATE TABLE g.nodes(node INTEGER, source VARCHAR, name VARCHAR, first_seen TIMESTAMP);
 CREATE TABLE g.series(series INTEGER, node INTEGER, metric VARCHAR, unit VARCHAR);
@@ -11,4 +16,9 @@ CREATE TABLE g.events(node INTEGER, ts TIMESTAMP, kind VARCHAR, data VARCHAR);
 CREATE TABLE g.unsynced(series INTEGER, boot VARCHAR, boottime BIGINT, node_ts BIGINT, value DOUBLE);
 CREATE TABLE g.dead_letters(ts TIMESTAMP, source VARCHAR, reason VARCHAR, excerpt BLOB);
 CREATE TABLE g.commits(batch BIGINT, \"at\" TIMESTAMP, unconfirmed BLOB);
-"];
+",
+    "
+ALTER TABLE g.unsynced ADD COLUMN ts TIMESTAMP;
+CREATE TABLE g.provisional(series INTEGER, boot VARCHAR, boottime BIGINT, ts TIMESTAMP);
+",
+];

@@ -1,6 +1,7 @@
 //! The one thread that writes: takes envelopes from the channel, makes batches, commits them, and answers.
 
 mod settle;
+mod time;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -18,6 +19,7 @@ use super::poison::{self, Poison};
 use super::reader::Reader;
 use super::redelivery::Unconfirmed;
 use super::space::{Room, Space};
+use super::timekeeper::Timekeeper;
 use crate::clock;
 use crate::config;
 use crate::metrics::Metrics;
@@ -79,6 +81,7 @@ pub struct Writer {
     unconfirmed: Unconfirmed,
     dead_rate: DeadRate,
     trim: Trim,
+    time: Timekeeper,
     stop_by: Arc<StopBy>,
     space: Space,
     poison: Poison,
@@ -112,6 +115,7 @@ impl Writer {
             unconfirmed,
             dead_rate: DeadRate::default(),
             trim,
+            time: Timekeeper::new(&config.path),
             stop_by: Arc::default(),
         }
     }
@@ -119,6 +123,11 @@ impl Writer {
     #[cfg(test)]
     pub(super) fn catalog_for_test(&self) -> Arc<RwLock<Catalog>> {
         Arc::clone(&self.catalog)
+    }
+
+    /// Forgets what brokers that are not among `sources` might send again. Call it before [`Writer::run`].
+    pub fn keep_sources(&mut self, sources: &[Arc<str>]) {
+        self.unconfirmed.keep_sources(sources);
     }
 
     /// The stop's deadline, to be set from outside.
@@ -150,15 +159,17 @@ impl Writer {
         let mut nudged = false;
         while open || !self.batch.is_empty() {
             self.alive();
+            let settling = self.keep_time()?;
             if open && !nudged && !self.batch.is_due(Instant::now()) {
                 let wait = self
                     .batch
                     .deadline()
                     .map_or(HEARTBEAT, |d| d.saturating_duration_since(Instant::now()).min(HEARTBEAT));
+                let wait = if settling { Duration::ZERO } else { wait };
                 select_biased! {
                     recv(outlet.nudges) -> nudge => nudged = nudge.is_ok(),
                     recv(outlet.items) -> item => match item {
-                        Ok(item) => self.take(item),
+                        Ok(item) => self.take(item)?,
                         Err(_) => open = false,
                     },
                     default(wait) => {}
@@ -169,7 +180,7 @@ impl Writer {
             nudged |= outlet.nudges.try_recv().is_ok();
             while open && !self.batch.is_full() {
                 match outlet.items.try_recv() {
-                    Ok(item) => self.take(item),
+                    Ok(item) => self.take(item)?,
                     Err(TryRecvError::Empty) => {
                         if std::mem::take(&mut nudged) && !self.batch.is_empty() {
                             self.batch.want();
@@ -189,12 +200,25 @@ impl Writer {
         Ok(())
     }
 
-    fn take(&mut self, item: Item) {
-        match item {
-            Item::Envelope(envelope) => self.batch.push(Instant::now(), envelope),
-            Item::Notice(Notice::Confirmed(source, packets)) => self.unconfirmed.confirmed(&source, &packets),
-            Item::Notice(Notice::SessionLost(source)) => self.unconfirmed.session_lost(&source),
+    fn take(&mut self, item: Item) -> Result<(), WriterError> {
+        let notice = match item {
+            Item::Envelope(envelope) => {
+                self.batch.push(Instant::now(), envelope);
+                return Ok(());
+            }
+            Item::Notice(notice) => notice,
+        };
+        // It says something about everything that was sent before it, so that has to be committed first. A confirmation
+        // speaks of what was answered: that is.
+        if !matches!(notice, Notice::Confirmed(..)) && !self.batch.is_empty() {
+            self.commit()?;
         }
+        match notice {
+            Notice::Confirmed(source, packets) => self.unconfirmed.confirmed(&source, &packets),
+            Notice::SessionLost(source) => self.unconfirmed.session_lost(&source),
+            Notice::Resumed(source) => self.unconfirmed.resumed(&source),
+        }
+        Ok(())
     }
 
     fn alive(&mut self) {
@@ -204,7 +228,8 @@ impl Writer {
 
     fn plan(&self) -> Plan {
         let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
-        let mut planner = Planner::new(&catalog, &self.unconfirmed, self.limits);
+        let mut planner =
+            Planner::new(&catalog, &self.unconfirmed, self.limits).under(self.time.standing(), self.time.boot());
         for (index, envelope) in self.batch.envelopes().iter().enumerate() {
             match &self.aside {
                 None => planner.add(index, envelope),
@@ -215,7 +240,9 @@ impl Writer {
                 }
             }
         }
-        planner.finish()
+        let mut plan = planner.finish();
+        plan.floor = self.time.floor_due(plan.newest_arrival);
+        plan
     }
 
     fn write(&mut self, plan: &mut Plan, number: i64) -> duckdb::Result<Done> {
@@ -228,28 +255,21 @@ impl Writer {
             }
             _ => true,
         });
-        commit::write(
-            &self.root.connection,
-            plan,
-            number,
-            clock::realtime(),
-            self.unconfirmed.oldest_batch(),
-            |index, letter| {
-                let envelope = batch.envelopes().get(index)?;
-                let source = Arc::clone(&envelope.source);
-                dead_rate.allows(&source, letter.reason, now).then_some(DeadRow {
-                    ts: envelope.arrival.at,
-                    source,
-                    letter,
-                })
-            },
-        )
+        commit::write(&self.root.connection, plan, number, clock::realtime(), &self.unconfirmed, |index, letter| {
+            let envelope = batch.envelopes().get(index)?;
+            let source = Arc::clone(&envelope.source);
+            dead_rate.allows(&source, letter.reason, now).then_some(DeadRow { ts: envelope.arrival.at, source, letter })
+        })
     }
 
     /// Everything of batch `number` is in the file: learn, count, answer.
     fn durable(&mut self, number: i64, plan: Plan, done: &Done, took: Duration) {
         self.number = number;
-        self.unconfirmed.committed(number, plan.deliveries);
+        for (source, delivery) in &plan.repeated {
+            self.unconfirmed.repeated(source, delivery);
+        }
+        self.metrics.clock.unsynced.add(self.time.committed(&plan, done));
+        self.unconfirmed.committed(plan.deliveries);
         {
             let mut catalog = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
             for node in plan.nodes {
@@ -258,18 +278,12 @@ impl Writer {
             for series in plan.series {
                 catalog.add_series(series);
             }
-            for (id, newest) in plan.newest {
-                if let Some(series) = catalog.series_mut(id)
-                    && series.newest.is_none_or(|known| newest.ts > known.ts)
-                {
-                    series.newest = Some(newest);
-                }
-            }
+            time::learn(&mut catalog, plan.newest);
             self.metrics.store.nodes.set(gauge(catalog.node_count()));
             self.metrics.store.series.set(gauge(catalog.series_count()));
         }
         let readings = &self.metrics.readings;
-        readings.committed.add(done.committed);
+        readings.committed.add(done.committed + done.held);
         readings.duplicate.add(done.duplicate + plan.redelivered);
         readings.conflict.add(done.conflict);
         readings.dead(DeadReason::Conflict).add(done.conflict);
@@ -308,6 +322,7 @@ impl Writer {
     }
 
     fn close(&mut self) {
+        self.time.close();
         let _paused = self.reader.pause();
         if self.space.look() == Room::None {
             tracing::warn!("no checkpoint at the end for lack of space; the next start replays the WAL");

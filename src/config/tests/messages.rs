@@ -57,7 +57,10 @@ fn what_is_unknown() {
         "2: sotre: unknown section, expected one of: store, intake, clock, http, log, serial, mqtt",
     );
     says("path = \"x\"\n", "1: path: unknown key, expected one of: store, intake, clock, http, log, serial, mqtt");
-    says("[clock]\n\"trust me\\n\" = 1\n", "2: clock.\"trust me\\n\": unknown key, expected one of: trust");
+    says(
+        "[clock]\n\"trust me\\n\" = 1\n",
+        "2: clock.\"trust me\\n\": unknown key, expected one of: trust, patience, synchronised-file",
+    );
     says("[clock.trust]\nx = 1\n", "1: clock.trust = (a table): expected \"auto\", \"always\" or \"synchronised\"");
     serial_says(
         "speed = 9600",

@@ -14,7 +14,7 @@ use crate::pipeline::Carried;
 use crate::reading::Outcome;
 
 /// First and longest pause between attempts to commit.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+pub(super) const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 /// How often a full disk is looked at.
 const ROOM_EVERY: Duration = Duration::from_millis(500);
 /// How often a pause looks whether the stop's time is over, and shows that the writer lives.
@@ -25,7 +25,7 @@ const TRIES: u32 = 5;
 const TRIES_ALONE: u32 = 3;
 
 /// What became of a batch whose commit failed, once the file is attached again.
-enum Back {
+pub(super) enum Back {
     /// The commit had been durable.
     Durable,
     /// It had not. `at_once`: the file could be attached without waiting.
@@ -105,7 +105,7 @@ impl Writer {
             self.wait_for_room()?;
             let started = Instant::now();
             let mut plan = self.plan();
-            let planned = (plan.fast.len() + plan.late.len()) as u64;
+            let planned = (plan.fast.len() + plan.late.len() + plan.held.len()) as u64;
             let rate = self.dead_rate.clone();
             let error = match self.write(&mut plan, number) {
                 Ok(done) => {
@@ -132,7 +132,8 @@ impl Writer {
             };
             // The dead letters of the attempt were not written: they have not used their rate up.
             self.dead_rate = rate;
-            if at_once && is_about_content(&error) && self.commits_something(number) {
+            let apart_helps = is_out_of_memory(&error) && self.batch.envelopes().len() > 1;
+            if at_once && (is_about_content(&error) || apart_helps) && self.commits_something(number) {
                 blamed += 1;
                 if blamed >= tries {
                     return Ok(Err(error));
@@ -170,7 +171,7 @@ impl Writer {
     }
 
     /// Brings the store back after an error, and finds out what became of batch `number`.
-    fn recover(&mut self, number: i64, reason: &str, pause: &mut Duration) -> Result<Back, WriterError> {
+    pub(super) fn recover(&mut self, number: i64, reason: &str, pause: &mut Duration) -> Result<Back, WriterError> {
         // Readers are stopped for as long as it takes: an open cursor makes ATTACH fail.
         let _paused = self.reader.pause();
         let mut at_once = true;
@@ -234,7 +235,8 @@ impl Writer {
     }
 
     /// After a commit whose answer was lost the catalog is read from the file: late rows may have been stored or not.
-    fn reload(&self, plan: &mut Plan) {
+    pub(super) fn reload(&mut self, plan: &mut Plan) {
+        self.count_unsynced();
         match (self.root.load_catalog(), self.root.count("readings")) {
             (Ok(catalog), Ok(rows)) => {
                 *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
@@ -278,6 +280,11 @@ fn is_about_content(error: &str) -> bool {
     ];
     let lower = error.to_lowercase();
     CONTENT.iter().any(|c| error.contains(c)) && !STORE.iter().any(|s| lower.contains(&s.to_lowercase()))
+}
+
+/// Whether memory was short: for a batch, smaller commits may do.
+fn is_out_of_memory(error: &str) -> bool {
+    error.contains("Out of Memory Error")
 }
 
 #[cfg(test)]

@@ -1,0 +1,126 @@
+//! The floor of time where it survives: in the database, and in a small file beside it for when the database does not.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use duckdb::Connection;
+
+use crate::reading::Timestamp;
+use crate::reading::{EARLIEST, LATEST};
+
+/// Name of the file beside the database.
+const FILE: &str = "gadwall.floor";
+/// The database gets it with a commit, at most this often.
+const ROW_EVERY: Duration = Duration::from_secs(60);
+/// The file gets it at most this often, and at a stop.
+const FILE_EVERY: Duration = Duration::from_secs(600);
+
+/// When the floor was written where.
+#[derive(Debug)]
+pub struct Floor {
+    path: PathBuf,
+    row_at: Option<Instant>,
+    file_at: Option<Instant>,
+}
+
+impl Floor {
+    /// For the database `database`.
+    pub fn beside(database: &Path) -> Self {
+        Self { path: database.with_file_name(FILE), row_at: None, file_at: None }
+    }
+
+    /// The later of what the two places say. What is damaged or missing is ignored.
+    ///
+    /// # Errors
+    /// Whatever DuckDB reports.
+    pub fn read(&self, connection: &Connection) -> duckdb::Result<Option<Timestamp>> {
+        let row: Option<i64> =
+            connection
+                .query_row("SELECT max(try_cast(value AS BIGINT)) FROM g.meta WHERE key = 'floor'", [], |r| r.get(0))?;
+        let row = row.map(Timestamp).filter(sensible);
+        Ok(row.max(std::fs::read_to_string(&self.path).ok().and_then(|text| parse(&text))))
+    }
+
+    /// Whether the next commit has to write it.
+    pub fn row_due(&self, now: Instant) -> bool {
+        self.row_at.is_none_or(|at| now.saturating_duration_since(at) >= ROW_EVERY)
+    }
+
+    /// A commit has written it.
+    pub fn row_written(&mut self, now: Instant) {
+        self.row_at = Some(now);
+    }
+
+    /// Writes the file, if it is due or `anyway`. A file that cannot be written is told and tried again when it is due.
+    pub fn write_file(&mut self, floor: Timestamp, now: Instant, anyway: bool) {
+        if !anyway && self.file_at.is_some_and(|at| now.saturating_duration_since(at) < FILE_EVERY) {
+            return;
+        }
+        self.file_at = Some(now);
+        let new = self.path.with_extension("floor.new");
+        if let Err(error) = std::fs::write(&new, show(floor)).and_then(|()| std::fs::rename(&new, &self.path)) {
+            tracing::warn!(%error, path = %self.path.display(), "the floor of time was not written beside the database");
+        }
+    }
+}
+
+fn sensible(floor: &Timestamp) -> bool {
+    (EARLIEST..=LATEST).contains(floor)
+}
+
+/// The same time twice, for the program and for a person; where they differ the file is damaged.
+fn show(floor: Timestamp) -> String {
+    format!("{} {floor}\n", floor.micros())
+}
+
+fn parse(text: &str) -> Option<Timestamp> {
+    let floor = Timestamp(text.split(' ').next()?.parse().ok()?);
+    (sensible(&floor) && show(floor) == text).then_some(floor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_760_000_000_123_456);
+
+    #[test]
+    fn a_damaged_file_is_ignored() {
+        assert_eq!(show(NOW), "1760000000123456 2025-10-09T08:53:20.123456Z\n");
+        assert_eq!(parse(&show(NOW)), Some(NOW));
+        for bad in [
+            "",
+            "1",
+            "1760000000123457 2025-10-09T08:53:20.123456Z\n",
+            "4760000000123456 2120-11-02T06:13:20.123456Z\n",
+        ] {
+            assert_eq!(parse(bad), None, "{bad}");
+        }
+        assert_eq!(parse(show(NOW).trim_end()), None, "cut");
+    }
+
+    #[test]
+    fn the_later_of_row_and_file_counts_and_each_is_written_in_its_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch("ATTACH ':memory:' AS g; CREATE TABLE g.meta(key VARCHAR, value VARCHAR)").unwrap();
+        let mut floor = Floor::beside(&dir.path().join("g.duckdb"));
+        assert_eq!(floor.read(&connection).unwrap(), None);
+        let t = Instant::now();
+        assert!(floor.row_due(t));
+        floor.row_written(t);
+        assert!(!floor.row_due(t + Duration::from_secs(59)) && floor.row_due(t + Duration::from_secs(60)));
+        floor.write_file(NOW, t, false);
+        assert_eq!(floor.read(&connection).unwrap(), Some(NOW));
+        let later = Timestamp(NOW.micros() + 1);
+        floor.write_file(later, t + Duration::from_secs(599), false);
+        assert_eq!(floor.read(&connection).unwrap(), Some(NOW));
+        floor.write_file(later, t + Duration::from_secs(599), true);
+        assert_eq!(floor.read(&connection).unwrap(), Some(later));
+        connection.execute_batch("INSERT INTO g.meta VALUES ('floor', '1760000001000000')").unwrap();
+        assert_eq!(floor.read(&connection).unwrap(), Some(Timestamp(1_760_000_001_000_000)));
+        connection.execute_batch("UPDATE g.meta SET value = 'x'").unwrap();
+        std::fs::write(dir.path().join(FILE), "x").unwrap();
+        assert_eq!(floor.read(&connection).unwrap(), None);
+    }
+}
