@@ -153,7 +153,7 @@ pub struct StoreCounts {
     pub space_low_times: Counter,
     /// Times that there came to be too little free space for a commit.
     pub space_full_times: Counter,
-    /// Envelopes are committed one by one, because the process ended badly several times.
+    /// What is being stored is noted, because the process ended badly several times.
     pub wary: AtomicBool,
     /// Envelopes that were put aside because they could not be stored or ended the process.
     pub poison: Counter,

@@ -130,7 +130,8 @@ impl Config {
 /// `"unlimited"` are their only values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Store {
-    /// `path`: the database file. Its folder also holds `gadwall.lock`, `http.addr` and DuckDB's temporary files.
+    /// `path`: the database file. Its folder also holds `gadwall.lock`, `http.addr`,
+    /// `gadwall.starts`, at times `gadwall.inprogress`, and DuckDB's temporary files.
     pub path: PathBuf,
     /// `memory-limit`: DuckDB's buffer pool in bytes; the process needs about 30 MB more. 16 MB to 4 GB.
     pub memory_limit: u64,

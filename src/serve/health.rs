@@ -63,7 +63,7 @@ fn store(metrics: &Metrics, boottime: i64) -> Check {
         } else if boottime - alive > WRITER_SILENCE {
             Err(format!("the writer has given no sign of life for {silent} s"))
         } else if store.wary.load(Ordering::Relaxed) {
-            Ok(format!("{} commits, one by one after several bad ends", store.commits.get()))
+            Ok(format!("{} commits, noted one by one after several bad ends", store.commits.get()))
         } else {
             let repaired = store.recovery().map_or_else(String::new, |text| format!("; repaired at start: {text}"));
             Ok(format!("{} commits{repaired}", store.commits.get()))
@@ -80,6 +80,8 @@ fn space(metrics: &Metrics) -> Check {
             Err(format!("{free} free on the disk, {needed} needed: nothing is stored until there is room"))
         } else if store.space_low.load(Ordering::Relaxed) {
             Ok(format!("low: {free} free on the disk; nothing is stored below {needed}"))
+        } else if store.min_free_bytes.get() == 0 {
+            Ok("not looked at yet".into())
         } else {
             Ok(format!("{free} free on the disk"))
         },
@@ -174,6 +176,7 @@ mod tests {
     fn too_little_space_fails_and_low_space_is_told() {
         let metrics = healthy();
         let detail = || checks(&metrics, 100_000_000).into_iter().find(|c| c.name == "space").unwrap().detail;
+        assert_eq!(detail(), "not looked at yet");
         metrics.store.free_bytes.set(1_234_567_890);
         metrics.store.min_free_bytes.set(32_000_000);
         assert_eq!(detail(), "1234.5 MB free on the disk");

@@ -1,5 +1,6 @@
-//! Messages that end the process: after three unclean exits within ten minutes envelopes are committed one by one, the
-//! one in progress is noted beside the database, and what was in progress at three crashes is put aside.
+//! Messages that end the process: after three unclean exits within ten minutes what is being committed is noted beside the
+//! database. What was in progress at a crash is committed on its own from then on, and what was in progress at three
+//! crashes is put aside. So a message is found without making every commit small: crashes have other causes, too.
 //!
 //! Only exits of the running boot count. A power cut or a reset is not the doing of a message, and for what is left
 //! the files need no sync: a process that dies leaves its writes with the kernel.
@@ -15,22 +16,24 @@ use crate::reading::{Envelope, Timestamp, When};
 
 /// The starts of the daemon, and what is suspected to have ended it.
 const STARTS: &str = "gadwall.starts";
-/// The envelope that is being committed on its own.
+/// The envelopes that are being committed.
 const IN_PROGRESS: &str = "gadwall.inprogress";
-/// Unclean exits within [`WINDOW`] after which envelopes are committed one by one.
+/// Unclean exits within [`WINDOW`] after which it is noted what is in progress.
 const UNCLEAN: usize = 3;
 /// Microseconds that an unclean exit counts.
 const WINDOW: i64 = 600_000_000;
-/// Microseconds after the start in which every envelope is committed on its own; after it, redelivered messages.
-const FIRST: i64 = 60_000_000;
+/// Envelopes that are committed together while it is noted what is in progress.
+pub const GROUP: usize = 64;
 /// Crashes that an envelope was in progress at, before it is put aside.
 const CRASHES: u32 = 3;
 /// Starts that are remembered.
 const LIVES: usize = 8;
 /// Suspects that are remembered.
-const SUSPECTS: usize = 16;
+const SUSPECTS: usize = 256;
+/// Suspects that are forgotten before the file is written again: it need not be exact.
+const FORGOTTEN: usize = 16;
 /// Longest file that is read.
-const MAX_FILE: u64 = 16_384;
+const MAX_FILE: u64 = 32_768;
 const FIRST_LINE: &str = "gadwall starts 1";
 const LAST_LINE: &str = "end";
 
@@ -64,7 +67,7 @@ pub struct Poison {
     record: Record,
     boot: String,
     wary: bool,
-    all_until: i64,
+    forgotten: usize,
 }
 
 impl Poison {
@@ -76,7 +79,7 @@ impl Poison {
             record: Record::default(),
             boot: String::new(),
             wary: false,
-            all_until: 0,
+            forgotten: 0,
         }
     }
 
@@ -97,10 +100,10 @@ impl Poison {
                 Record::default()
             }
         };
-        if let Ok(text) = read(&self.in_progress)
-            && let Some(name) = noted(&text, boot)
-        {
-            record.suspect(name);
+        if let Ok(text) = read(&self.in_progress) {
+            for name in noted(&text, boot) {
+                record.suspect(name);
+            }
         }
         let _ = std::fs::remove_file(&self.in_progress);
         let unclean = record.unclean(boot, boottime);
@@ -108,7 +111,7 @@ impl Poison {
         if self.wary {
             tracing::warn!(
                 unclean,
-                "the process ended badly several times in ten minutes: commits are made one by one"
+                "the process ended badly several times in ten minutes: it is noted what is being stored"
             );
         }
         record.lives.push(Life { boot: boot.to_owned(), began: boottime, at: at.micros(), ended: false });
@@ -116,39 +119,45 @@ impl Poison {
         record.lives.drain(..surplus);
         self.record = record;
         boot.clone_into(&mut self.boot);
-        self.all_until = boottime.saturating_add(FIRST);
         self.save();
     }
 
-    /// Whether something is to be committed on its own at all.
+    /// Whether it has to be noted what is in progress.
     pub fn is_wary(&self) -> bool {
         self.wary
     }
 
-    /// Whether `envelope` is to be committed on its own at `boottime`.
-    pub fn is_alone(&self, envelope: &Envelope, boottime: i64) -> bool {
-        self.wary && (boottime < self.all_until || envelope.delivery.is_some_and(|d| d.dup))
+    /// Whether it was in progress at a crash: it is to be committed on its own.
+    pub fn is_suspect(&self, name: &Name) -> bool {
+        self.crashes(name) > 0
     }
 
     /// Whether it was in progress at so many crashes that it is to be put aside.
     pub fn is_poison(&self, name: &Name) -> bool {
-        self.record.suspects.iter().any(|(known, crashes)| known == name && *crashes >= CRASHES)
+        self.crashes(name) >= CRASHES
     }
 
-    /// Notes what is about to be committed on its own.
-    pub fn note(&self, name: &Name) {
-        if let Err(error) = std::fs::write(&self.in_progress, format!("{} {}\n", self.boot, hex(name))) {
+    fn crashes(&self, name: &Name) -> u32 {
+        self.record.suspects.iter().find(|(known, _)| known == name).map_or(0, |(_, crashes)| *crashes)
+    }
+
+    /// Notes what is about to be committed, at most [`GROUP`].
+    pub fn note(&self, names: &[Name]) {
+        let names: Vec<String> = names.iter().map(hex).collect();
+        if let Err(error) = std::fs::write(&self.in_progress, format!("{} {}\n", self.boot, names.join(" "))) {
             tracing::debug!(%error, file = %self.in_progress.display(), "what is in progress was not noted");
         }
     }
 
-    /// It was committed or put aside: nothing is in progress, and it is no suspect any more.
-    pub fn passed(&mut self, name: &Name) {
+    /// They were committed or put aside: nothing is in progress, and they are no suspects any more.
+    pub fn passed(&mut self, names: &[Name]) {
         let _ = std::fs::remove_file(&self.in_progress);
         let before = self.record.suspects.len();
-        self.record.suspects.retain(|(known, _)| known != name);
-        if self.record.suspects.len() != before {
+        self.record.suspects.retain(|(known, _)| !names.contains(known));
+        self.forgotten += before - self.record.suspects.len();
+        if self.forgotten >= FORGOTTEN || (self.forgotten > 0 && self.record.suspects.is_empty()) {
             self.save();
+            self.forgotten = 0;
         }
     }
 
@@ -225,10 +234,11 @@ impl Record {
     }
 }
 
-/// The name of what was noted in this boot.
-fn noted(text: &str, boot: &str) -> Option<Name> {
-    let (then, name) = text.strip_suffix('\n')?.split_once(' ')?;
-    if then == boot { unhex(name) } else { None }
+/// The names that were noted in this boot; none where the file is damaged.
+fn noted(text: &str, boot: &str) -> Vec<Name> {
+    let Some((then, names)) = text.strip_suffix('\n').and_then(|line| line.split_once(' ')) else { return Vec::new() };
+    let names: Option<Vec<Name>> = names.split(' ').map(unhex).collect();
+    names.filter(|names| then == boot && names.len() <= GROUP).unwrap_or_default()
 }
 
 fn read(path: &Path) -> io::Result<String> {

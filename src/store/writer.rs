@@ -40,6 +40,16 @@ pub enum WriterError {
         /// Why the last attempt failed.
         reason: String,
     },
+    /// DuckDB does nothing more in this process.
+    #[error(
+        "the database engine needs a new start; {rows} rows were not stored: their senders have no acknowledgement ({reason})"
+    )]
+    Broken {
+        /// Rows of the batch in hand, and of what waits behind it.
+        rows: usize,
+        /// Why the last commit failed.
+        reason: String,
+    },
 }
 
 /// When a stop must be over; set once by the service.
@@ -128,7 +138,8 @@ impl Writer {
     /// Writes until all senders of `outlet` are gone and everything is stored; then checkpoints. Blocks its thread.
     ///
     /// # Errors
-    /// [`WriterError::Unflushed`] when the store could not commit before the stop's deadline.
+    /// [`WriterError::Unflushed`] when the store could not commit before the stop's deadline, [`WriterError::Broken`] when
+    /// only a new process can commit.
     pub fn run(mut self, outlet: &Outlet) -> Result<(), WriterError> {
         self.poison.begin(&poison::boot_id(), clock::boottime(), clock::realtime());
         self.metrics.store.wary.store(self.poison.is_wary(), Ordering::Relaxed);
@@ -136,7 +147,10 @@ impl Writer {
         if result.is_ok() {
             self.close();
         }
-        self.poison.end();
+        // The database engine that gave up may have done so for a message: that is no end by our own decision.
+        if !matches!(result, Err(WriterError::Broken { .. })) {
+            self.poison.end();
+        }
         result
     }
 

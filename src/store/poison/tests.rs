@@ -33,12 +33,7 @@ fn three_unclean_exits_of_this_boot_in_ten_minutes_make_it_wary() {
     assert!(!begin("a", 100).is_wary());
     assert!(!begin("a", 110).is_wary());
     assert!(!begin("a", 120).is_wary());
-    let wary = begin("a", 130);
-    assert!(wary.is_wary());
-    let live = envelope(1.0, delivery(false, 1));
-    let dup = envelope(1.0, delivery(true, 1));
-    assert!(wary.is_alone(&live, 189 * S) && !wary.is_alone(&live, 190 * S), "everything in the first minute");
-    assert!(wary.is_alone(&dup, 9_000 * S), "what is redelivered for as long as it runs");
+    assert!(begin("a", 130).is_wary());
     // Exits that are ten minutes ago are forgotten, those of another boot do not count.
     assert!(!begin("a", 729).is_wary());
     assert!(!begin("b", 130).is_wary());
@@ -70,15 +65,28 @@ fn what_was_in_progress_at_three_crashes_is_poison_until_it_has_passed() {
     for at in 0..3 {
         let mut poison = begun(dir.path(), "a", at * S, AT);
         assert!(!poison.is_poison(&bad));
-        poison.note(&good);
-        poison.passed(&good);
-        poison.note(&bad);
+        poison.note(&[good]);
+        poison.passed(&[good]);
+        poison.note(&[bad]);
     }
     let mut poison = begun(dir.path(), "a", 4 * S, AT);
     assert!(poison.is_poison(&bad) && !poison.is_poison(&good));
     assert!(!dir.path().join(IN_PROGRESS).exists());
-    poison.passed(&bad);
+    poison.passed(&[bad]);
     assert!(!begun(dir.path(), "a", 5 * S, AT).is_poison(&bad));
+}
+
+#[test]
+fn a_group_in_progress_at_a_crash_is_suspected_one_by_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let names = [[1; 16], [2; 16], [3; 16]];
+    begun(dir.path(), "a", S, AT).note(&names);
+    let mut poison = begun(dir.path(), "a", 2 * S, AT);
+    assert!(names.iter().all(|n| poison.is_suspect(n) && !poison.is_poison(n)) && !poison.is_suspect(&[4; 16]));
+    poison.passed(&names[..1]);
+    assert!(!poison.is_suspect(&names[0]) && poison.is_suspect(&names[1]));
+    poison.passed(&names);
+    assert_eq!(begun(dir.path(), "a", 3 * S, AT).record.suspects, []);
 }
 
 #[test]
@@ -88,7 +96,7 @@ fn what_was_in_progress_when_the_power_went_is_not_suspected() {
     for boot in ["a", "b", "c", "d"] {
         let poison = begun(dir.path(), boot, S, AT);
         assert_eq!(poison.record.suspects, []);
-        poison.note(&bad);
+        poison.note(&[bad]);
     }
 }
 
@@ -97,7 +105,7 @@ fn damaged_files_are_begun_anew() {
     let dir = tempfile::tempdir().unwrap();
     let whole = {
         let poison = begun(dir.path(), "a", S, AT);
-        poison.note(&[1; 16]);
+        poison.note(&[[1; 16]]);
         begun(dir.path(), "a", 2 * S, AT).record
     };
     let text = whole.text();
@@ -118,20 +126,26 @@ fn damaged_files_are_begun_anew() {
 #[test]
 fn suspects_are_bounded_and_the_newest_stay() {
     let mut record = Record::default();
-    for i in 0..100 {
-        record.suspect([i; 16]);
+    let numbered = |i: u128| i.to_le_bytes();
+    for i in 0..1_000 {
+        record.suspect(numbered(i));
     }
     assert_eq!(record.suspects.len(), SUSPECTS);
-    record.suspect([99; 16]);
-    assert_eq!(record.suspects.last(), Some(&([99; 16], 2)));
+    record.suspect(numbered(999));
+    assert_eq!(record.suspects.last(), Some(&(numbered(999), 2)));
     assert_eq!(record.suspects.len(), SUSPECTS);
+    for _ in 0..LIVES {
+        record.lives.push(Life { boot: "0".repeat(36), began: i64::MAX, at: i64::MAX, ended: false });
+    }
+    assert!(record.text().len() < usize::try_from(MAX_FILE).unwrap(), "it is read as a whole");
+    assert_eq!(Record::parse(&record.text()), Some(record));
 }
 
 #[test]
 fn a_folder_that_cannot_be_written_is_no_reason_not_to_start() {
     let mut poison = begun(Path::new("/nonexistent/gadwall"), "a", S, AT);
-    poison.note(&[1; 16]);
-    poison.passed(&[1; 16]);
+    poison.note(&[[1; 16]]);
+    poison.passed(&[[1; 16]]);
     poison.end();
     assert!(!poison.is_wary());
 }

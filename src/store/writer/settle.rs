@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 
 use super::super::commit::Done;
 use super::super::plan::Plan;
-use super::super::poison;
+use super::super::poison::{self, GROUP, Name};
 use super::super::space::Room;
 use super::{Writer, WriterError};
-use crate::clock;
 use crate::pipeline::Carried;
 use crate::reading::Outcome;
 
@@ -36,55 +35,48 @@ pub(super) enum Back {
 impl Writer {
     /// Gets the batch in hand stored, however long it takes, and answers its senders.
     pub(super) fn commit(&mut self) -> Result<(), WriterError> {
-        let mut apart = false;
-        if !self.poison.is_wary() {
-            if self.settle(TRIES)?.is_ok() {
-                return Ok(());
-            }
-            apart = true;
+        let wary = self.poison.is_wary();
+        if !wary && self.settle(TRIES)?.is_ok() {
+            return Ok(());
         }
-        let mut rest: VecDeque<Carried> = self.batch.take().collect();
-        while let Some(envelope) = rest.pop_front() {
-            let alone = |e: &Carried| apart || self.poison.is_alone(e, clock::boottime());
-            let single = alone(&envelope);
-            let mut group = vec![envelope];
-            if !single {
-                let like = rest.iter().take_while(|next| !alone(next)).count();
-                group.extend(rest.drain(..like));
-            }
-            for envelope in group {
+        // What failed for its content comes here as well: then each envelope is on its own.
+        let mut apart = !wary;
+        let mut rest: VecDeque<(Name, Carried)> = self.batch.take().map(|e| (poison::name(&e), e)).collect();
+        while !rest.is_empty() {
+            let like = rest.iter().take(GROUP).take_while(|(name, _)| !apart && !self.poison.is_suspect(name)).count();
+            let group: Vec<(Name, Carried)> = rest.drain(..like.max(1)).collect();
+            let names: Vec<Name> = group.iter().map(|(name, _)| *name).collect();
+            for (_, envelope) in group {
                 self.batch.push(Instant::now(), envelope);
             }
-            if single {
-                self.single()?;
+            if wary {
+                self.poison.note(&names);
+            }
+            if let [name] = names[..] {
+                self.single(&name)?;
             } else if self.settle(TRIES)?.is_err() {
                 apart = true;
-                for envelope in self.batch.take().rev() {
-                    rest.push_front(envelope);
+                for (name, envelope) in names.into_iter().zip(self.batch.take()).rev() {
+                    rest.push_front((name, envelope));
                 }
+                continue;
+            }
+            if wary {
+                self.poison.passed(&names);
             }
         }
         Ok(())
     }
 
     /// Stores the one envelope in hand, or puts it aside.
-    fn single(&mut self) -> Result<(), WriterError> {
-        let wary = self.poison.is_wary();
-        let name = self.batch.envelopes().first().map(|e| poison::name(e)).unwrap_or_default();
-        if wary && self.poison.is_poison(&name) {
-            self.put_aside("the process ended three times while it was being stored".to_owned())?;
+    fn single(&mut self, name: &Name) -> Result<(), WriterError> {
+        if self.poison.is_wary() && self.poison.is_poison(name) {
+            self.put_aside("the process ended three times while it was being stored".to_owned())
+        } else if let Err(reason) = self.settle(TRIES_ALONE)? {
+            self.put_aside(format!("it cannot be stored: {}", reason.lines().next().unwrap_or_default()))
         } else {
-            if wary {
-                self.poison.note(&name);
-            }
-            if let Err(reason) = self.settle(TRIES_ALONE)? {
-                self.put_aside(format!("it cannot be stored: {}", reason.lines().next().unwrap_or_default()))?;
-            }
+            Ok(())
         }
-        if wary {
-            self.poison.passed(&name);
-        }
-        Ok(())
     }
 
     fn put_aside(&mut self, why: String) -> Result<(), WriterError> {
@@ -130,6 +122,7 @@ impl Writer {
                 Back::Durable => {
                     // It failed after it was durable. What became of each late row is not known any more, so all count as
                     // committed; the catalog is read from the file.
+                    tracing::info!(number, "the commit that failed had been durable: it is answered and not repeated");
                     let done = Done { committed: planned, ..Done::default() };
                     self.reload(&mut plan);
                     self.durable(number, plan, &done, started.elapsed());
@@ -167,8 +160,7 @@ impl Writer {
         loop {
             self.alive();
             if self.stop_by.passed() {
-                let rows = usize::try_from(self.metrics.queue.depth.get()).unwrap_or(0);
-                return Err(WriterError::Unflushed { rows, reason: reason.to_owned() });
+                return Err(WriterError::Unflushed { rows: self.rows_left(), reason: reason.to_owned() });
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -189,10 +181,23 @@ impl Writer {
                 Ok(false) => return Ok(Back::Lost { at_once }),
                 Err(error) => tracing::debug!(%error, "the store is not back yet"),
             }
+            if self.is_broken() {
+                return Err(WriterError::Broken { rows: self.rows_left(), reason: reason.to_owned() });
+            }
             at_once = false;
             self.nap(*pause, reason)?;
             *pause = (*pause * 2).min(RETRY.1);
         }
+    }
+
+    /// Whether DuckDB has given up the whole process: an internal error invalidates what the file is attached to, and nothing
+    /// but a new start helps.
+    fn is_broken(&self) -> bool {
+        self.root.connection.execute_batch("SELECT 1").is_err_and(|e| e.to_string().contains("invalidated"))
+    }
+
+    fn rows_left(&self) -> usize {
+        usize::try_from(self.metrics.queue.depth.get()).unwrap_or(0)
     }
 
     /// Attaches the file again after a failure that no commit is waiting for; one that fails is left to the next commit.
@@ -248,7 +253,11 @@ impl Writer {
 /// Whether DuckDB's words for a failed commit blame what was to be stored. What may be the doing of the disk, of memory or of
 /// the file is never blamed on a message: it would be put aside although it is sound.
 fn is_about_content(error: &str) -> bool {
-    const CONTENT: [&str; 8] = [
+    // The Appender leaves the kind of its error out.
+    const CONTENT: [&str; 11] = [
+        "constraint failed on table",
+        "Could not convert",
+        "assertion failure within DuckDB",
         "Constraint Error",
         "Conversion Error",
         "Invalid Input Error",
@@ -284,7 +293,8 @@ mod tests {
 
     #[test]
     fn a_message_is_blamed_only_for_its_content() {
-        assert!(is_about_content("Constraint Error: CHECK constraint failed on table readings"));
+        assert!(is_about_content("Constraint Error: CHECK constraint failed"));
+        assert!(is_about_content("Failed to append: CHECK constraint failed on table \"readings\""));
         assert!(is_about_content("TransactionContext Error: Failed to commit: Conversion Error: out of range"));
         for store in [
             "TransactionContext Error: Failed to commit: Could not write all bytes to file",
@@ -292,6 +302,7 @@ mod tests {
             "FATAL Error: Failed: database has been invalidated because of INTERNAL Error",
             "Out of Memory Error: could not allocate block of size 64.0 KiB",
             "INTERNAL Error: checkpoint failed",
+            "Failed to append: Could not write file: No space left on device",
             "Something else",
         ] {
             assert!(!is_about_content(store), "{store}");
