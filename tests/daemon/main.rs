@@ -19,3 +19,4 @@ mod json_lines;
 mod life;
 mod mqtt;
 mod space;
+mod time;
