@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use duckdb::Connection;
 
-use super::plan::{EARLIEST, LATEST};
 use crate::reading::Timestamp;
+use crate::reading::{EARLIEST, LATEST};
 
 /// Name of the file beside the database.
 const FILE: &str = "gadwall.floor";

@@ -18,5 +18,6 @@ mod hub;
 mod json_lines;
 mod life;
 mod mqtt;
+mod recovery;
 mod space;
 mod time;

@@ -35,6 +35,7 @@ pub struct Settings {
     /// Topics below which subscribing is allowed; `None`: everywhere.
     subscribable: Option<String>,
     persistence: bool,
+    quiet: bool,
     /// CA, certificate and key as PEM text.
     tls: Option<[String; 3]>,
 }
@@ -55,6 +56,12 @@ impl Settings {
     /// Keeps sessions and messages on disk when it ends.
     pub fn persistent(mut self) -> Self {
         self.persistence = true;
+        self
+    }
+
+    /// Does not log each packet: what depends on the log, such as [`Broker::acknowledged`], sees nothing then.
+    pub fn quiet(mut self) -> Self {
+        self.quiet = true;
         self
     }
 
@@ -168,10 +175,13 @@ impl Broker {
     fn write_config(&mut self) -> PathBuf {
         let dir = self.dir.path();
         let mut text = format!(
-            "user root\nlog_dest stderr\nlog_type all\nmax_queued_messages 1000000\nmax_inflight_messages 0\n\
+            "user root\nlog_dest stderr\nmax_queued_messages 1000000\nmax_inflight_messages 0\n\
              autosave_interval 1\nset_tcp_nodelay true\nlistener {} 127.0.0.1\n",
             self.port
         );
+        if !self.settings.quiet {
+            text += "log_type all\n";
+        }
         if self.settings.persistence {
             let _ = writeln!(text, "persistence true\npersistence_location {}/", dir.display());
         }
@@ -240,6 +250,19 @@ impl Broker {
         rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::TERM)
             .expect("signalling the broker");
         child.wait().expect("waiting for the broker");
+    }
+
+    /// Ends it as a power cut does: what it had not written to disk is gone.
+    pub fn kill9(&mut self) {
+        let mut child = self.child.take().expect("the broker runs");
+        child.kill().expect("killing the broker");
+        child.wait().expect("waiting for the broker");
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let child = self.child.as_ref().expect("the broker runs");
+        rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).expect("signalling the broker");
     }
 
     /// Its port.
@@ -331,6 +354,11 @@ impl Drop for Broker {
         }
         if thread::panicking() {
             let log = self.log.lock().expect("no panic holds the log");
+            if super::keeps_folders() {
+                let _ = std::fs::write(self.dir.path().join("broker.log"), log.as_bytes());
+                self.dir.disable_cleanup(true);
+                return;
+            }
             let lines: Vec<&str> = log.lines().collect();
             eprintln!("---- the broker's log, its end ----");
             for line in &lines[lines.len().saturating_sub(60)..] {

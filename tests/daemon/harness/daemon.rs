@@ -162,7 +162,20 @@ impl Daemon {
         self.child = Some(child);
     }
 
-    fn wait_answering(&mut self) {
+    /// Starts it again on the same files and does not wait.
+    pub fn respawn(&mut self) {
+        assert!(self.child.is_none(), "end it first");
+        self.spawn_child();
+    }
+
+    /// Whether it has said under which address it answers.
+    pub fn has_address(&self) -> bool {
+        std::fs::read_to_string(self.http_addr()).is_ok_and(|text| !text.trim().is_empty())
+    }
+
+    /// Waits until it answers.
+    #[track_caller]
+    pub fn wait_answering(&mut self) {
         let end = Instant::now() + DEADLINE;
         loop {
             if let Some(status) = self.exit_status() {
@@ -208,8 +221,14 @@ impl Daemon {
         &self.address
     }
 
-    fn pid(&self) -> Pid {
+    /// Its process.
+    pub fn pid(&self) -> Pid {
         Pid::from_child(self.child.as_ref().expect("the daemon runs"))
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().expect("the daemon runs").id()
     }
 
     /// How it ended, if it has.
@@ -234,11 +253,11 @@ impl Daemon {
         kill_process(self.pid(), signal).expect("signalling the daemon");
     }
 
-    /// Ends it as a power cut does.
-    pub fn kill9(&mut self) {
+    /// Ends it as a power cut does, and says how it ended: it may have been over before.
+    pub fn kill9(&mut self) -> ExitStatus {
         let mut child = self.child.take().expect("the daemon runs");
         child.kill().expect("killing the daemon");
-        child.wait().expect("waiting for the daemon");
+        child.wait().expect("waiting for the daemon")
     }
 
     /// Sends SIGTERM and waits for its end.
@@ -405,6 +424,11 @@ impl Drop for Daemon {
             let _ = child.wait();
         }
         if thread::panicking() {
+            if super::keeps_folders() {
+                let _ = std::fs::write(self.dir.path().join("daemon.log"), self.log());
+                self.dir.disable_cleanup(true);
+                return;
+            }
             eprintln!(
                 "---- the daemon's log ----\n{}---- end of the log ----",
                 self.log.lock().expect("no panic holds the log")

@@ -44,3 +44,8 @@ pub fn now_micros() -> i64 {
 pub fn secs_ago(ago: i64) -> i64 {
     now_micros() / 1_000_000 - ago
 }
+
+/// Whether a test that fails keeps its folders, with the logs in them, instead of printing the logs.
+pub fn keeps_folders() -> bool {
+    std::env::var_os("TESTS_KEEP_FOLDERS").is_some()
+}
