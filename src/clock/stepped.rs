@@ -36,6 +36,7 @@ impl Stepped {
     }
 
     /// With a battery-backed clock.
+    #[must_use]
     pub fn with_battery(self) -> Self {
         self.0.keeps_time.store(true, Ordering::Relaxed);
         self

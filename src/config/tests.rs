@@ -103,6 +103,7 @@ fn the_uncommented_example_holds_every_key() {
         ],
         ..Mqtt::new("home".into(), "mqtts://broker.example".parse().unwrap())
     }];
+    expected.clock.synchronised_file = Some("/run/gps/synchronised".into());
     assert_eq!(config, expected);
     assert_eq!(config.warnings(), Vec::<String>::new());
 }

@@ -19,6 +19,8 @@ const FILE_EVERY: Duration = Duration::from_secs(600);
 #[derive(Debug)]
 pub struct Floor {
     path: PathBuf,
+    /// The latest that either place may hold.
+    held: Option<Timestamp>,
     row_at: Option<Instant>,
     file_at: Option<Instant>,
 }
@@ -26,19 +28,20 @@ pub struct Floor {
 impl Floor {
     /// For the database `database`.
     pub fn beside(database: &Path) -> Self {
-        Self { path: database.with_file_name(FILE), row_at: None, file_at: None }
+        Self { path: database.with_file_name(FILE), held: None, row_at: None, file_at: None }
     }
 
     /// The later of what the two places say. What is damaged or missing is ignored.
     ///
     /// # Errors
     /// Whatever DuckDB reports.
-    pub fn read(&self, connection: &Connection) -> duckdb::Result<Option<Timestamp>> {
+    pub fn read(&mut self, connection: &Connection) -> duckdb::Result<Option<Timestamp>> {
         let row: Option<i64> =
             connection
                 .query_row("SELECT max(try_cast(value AS BIGINT)) FROM g.meta WHERE key = 'floor'", [], |r| r.get(0))?;
-        let row = row.map(Timestamp).filter(sensible);
-        Ok(row.max(std::fs::read_to_string(&self.path).ok().and_then(|text| parse(&text))))
+        let row = row.map(Timestamp).filter(|floor| sensible(*floor));
+        self.held = row.max(std::fs::read_to_string(&self.path).ok().and_then(|text| parse(&text)));
+        Ok(self.held)
     }
 
     /// Whether the next commit has to write it.
@@ -47,8 +50,30 @@ impl Floor {
     }
 
     /// A commit has written it.
-    pub fn row_written(&mut self, now: Instant) {
+    pub fn row_written(&mut self, floor: Timestamp, now: Instant) {
         self.row_at = Some(now);
+        self.held = self.held.max(Some(floor));
+    }
+
+    /// Whether `floor` was lowered below what the two places hold: they have to be written, or the next start believes them.
+    pub fn is_lowered(&self, floor: Timestamp) -> bool {
+        self.held.is_some_and(|held| floor < held)
+    }
+
+    /// Writes both places outside of a commit.
+    ///
+    /// # Errors
+    /// Whatever DuckDB reports.
+    pub fn lower(&mut self, floor: Timestamp, connection: &Connection) -> duckdb::Result<()> {
+        connection.execute_batch(&format!(
+            "BEGIN TRANSACTION; DELETE FROM g.meta WHERE key = 'floor'; \
+             INSERT INTO g.meta VALUES ('floor', '{}'); COMMIT",
+            floor.micros()
+        ))?;
+        self.held = None;
+        self.row_written(floor, Instant::now());
+        self.write_file(floor, Instant::now(), true);
+        Ok(())
     }
 
     /// Writes the file, if it is due or `anyway`. A file that cannot be written is told and tried again when it is due.
@@ -57,6 +82,7 @@ impl Floor {
             return;
         }
         self.file_at = Some(now);
+        self.held = self.held.max(Some(floor));
         let new = self.path.with_extension("floor.new");
         if let Err(error) = std::fs::write(&new, show(floor)).and_then(|()| std::fs::rename(&new, &self.path)) {
             tracing::warn!(%error, path = %self.path.display(), "the floor of time was not written beside the database");
@@ -64,8 +90,8 @@ impl Floor {
     }
 }
 
-fn sensible(floor: &Timestamp) -> bool {
-    (EARLIEST..=LATEST).contains(floor)
+fn sensible(floor: Timestamp) -> bool {
+    (EARLIEST..=LATEST).contains(&floor)
 }
 
 /// The same time twice, for the program and for a person; where they differ the file is damaged.
@@ -75,7 +101,7 @@ fn show(floor: Timestamp) -> String {
 
 fn parse(text: &str) -> Option<Timestamp> {
     let floor = Timestamp(text.split(' ').next()?.parse().ok()?);
-    (sensible(&floor) && show(floor) == text).then_some(floor)
+    (sensible(floor) && show(floor) == text).then_some(floor)
 }
 
 #[cfg(test)]
@@ -108,7 +134,7 @@ mod tests {
         assert_eq!(floor.read(&connection).unwrap(), None);
         let t = Instant::now();
         assert!(floor.row_due(t));
-        floor.row_written(t);
+        floor.row_written(NOW, t);
         assert!(!floor.row_due(t + Duration::from_secs(59)) && floor.row_due(t + Duration::from_secs(60)));
         floor.write_file(NOW, t, false);
         assert_eq!(floor.read(&connection).unwrap(), Some(NOW));
@@ -119,6 +145,10 @@ mod tests {
         assert_eq!(floor.read(&connection).unwrap(), Some(later));
         connection.execute_batch("INSERT INTO g.meta VALUES ('floor', '1760000001000000')").unwrap();
         assert_eq!(floor.read(&connection).unwrap(), Some(Timestamp(1_760_000_001_000_000)));
+        assert!(floor.is_lowered(later) && !floor.is_lowered(Timestamp(1_760_000_001_000_000)));
+        floor.lower(NOW, &connection).unwrap();
+        assert!(!floor.is_lowered(NOW));
+        assert_eq!(floor.read(&connection).unwrap(), Some(NOW), "in both places");
         connection.execute_batch("UPDATE g.meta SET value = 'x'").unwrap();
         std::fs::write(dir.path().join(FILE), "x").unwrap();
         assert_eq!(floor.read(&connection).unwrap(), None);

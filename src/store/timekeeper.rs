@@ -103,8 +103,8 @@ impl Timekeeper {
             if let Some(arrival) = plan.newest_arrival {
                 clock.raise_floor(arrival);
             }
-            if plan.floor.is_some() {
-                self.floor.row_written(now);
+            if let Some(floor) = plan.floor {
+                self.floor.row_written(floor, now);
             }
             if let Some(floor) = clock.floor() {
                 self.floor.write_file(floor, now, false);
@@ -129,10 +129,14 @@ impl Timekeeper {
 
     /// Whether [`Timekeeper::turn`] may have something to do.
     pub fn has_turn(&self) -> bool {
-        if !(self.others || self.held || self.notes) || self.retry_at.is_some_and(|at| Instant::now() < at) {
+        if self.retry_at.is_some_and(|at| Instant::now() < at) {
             return false;
         }
-        self.clock.is_some()
+        if self.lowered_floor().is_some() {
+            return true;
+        }
+        (self.others || self.held || self.notes)
+            && self.clock.is_some()
             && match self.standing() {
                 Standing::Right(_) => true,
                 Standing::Doubtful => self.others || self.held,
@@ -140,11 +144,19 @@ impl Timekeeper {
             }
     }
 
+    fn lowered_floor(&self) -> Option<Timestamp> {
+        self.clock.as_ref()?.floor().filter(|floor| self.floor.is_lowered(*floor))
+    }
+
     /// Moves one bounded step of readings whose time can be told now. `None` when there is nothing to do.
     ///
     /// # Errors
     /// Whatever DuckDB reports; call [`Timekeeper::put_off`] when the store is back.
     pub fn turn(&mut self, connection: &Connection, catalog: &Catalog) -> duckdb::Result<Option<Turn>> {
+        if let Some(floor) = self.lowered_floor() {
+            self.floor.lower(floor, connection)?;
+            return Ok(Some(Turn::default()));
+        }
         let Some(clock) = &self.clock else { return Ok(None) };
         let this = Arc::clone(clock.boot());
         if self.others {

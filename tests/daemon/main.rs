@@ -20,3 +20,4 @@ mod life;
 mod mqtt;
 mod recovery;
 mod space;
+mod time;

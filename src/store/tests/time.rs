@@ -3,6 +3,7 @@
 use std::sync::mpsc;
 use std::time::Instant;
 
+use super::super::unsynced::{Boot, release};
 use super::*;
 use crate::clock::stepped::Stepped;
 use crate::clock::{Clock, Machine};
@@ -333,7 +334,6 @@ fn a_crash_in_the_middle_leaves_steps_that_the_next_life_goes_on_with() {
     let root = super::super::open::Root::open(&b.config).unwrap();
     let catalog = root.load_catalog().unwrap();
     let offset = Some(NOW * 1_000_000 - board.boottime());
-    use super::super::unsynced::{Boot, release};
     let step = release(&root.connection, &catalog, "a", Boot::This, offset).unwrap().unwrap();
     assert_eq!((step.taken, step.stored, step.noted), (5_000, 5_000, 0));
     // And one that was killed before its commit.
