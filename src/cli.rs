@@ -1,7 +1,7 @@
 //! The command line. The only module that prints.
 #![expect(clippy::print_stderr, reason = "errors of the command line go to the person who typed it")]
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
@@ -9,7 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::{self, Config, ConfigErrors};
 use crate::service::{self, journal};
 use crate::source::ports;
-use crate::{demo, status};
+use crate::store::recovery::probe::{self, Task};
+use crate::{demo, doctor, status};
 
 /// Exit status for a bad configuration (`EX_CONFIG` of sysexits.h): a restart cannot help.
 const EX_CONFIG: u8 = 78;
@@ -56,6 +57,31 @@ enum Command {
     },
     /// List the serial ports with their stable names.
     Ports,
+    /// Say how a database is, what a repair would lose, and repair it: 0 when it is sound in the end, 1 when it is not.
+    Doctor {
+        /// The database, as in `[store] path`.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// Repair without asking.
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Open a database as a start does and say what came of it, as one line of JSON: what a starting daemon runs first.
+    #[command(hide = true)]
+    ProbeStore(ProbeArgs),
+}
+
+#[derive(Debug, Args)]
+struct ProbeArgs {
+    /// The database.
+    #[arg(long, value_name = "FILE")]
+    path: PathBuf,
+    /// DuckDB's buffer pool in bytes.
+    #[arg(long, value_name = "BYTES")]
+    memory_limit: u64,
+    /// Open it for writing, and bring the WAL into the database.
+    #[arg(long)]
+    checkpoint: bool,
 }
 
 #[derive(Debug, Args)]
@@ -78,6 +104,11 @@ pub fn run() -> u8 {
         Command::Demo { seconds, keep } => demo::run(&demo::Options { seconds, keep }, &mut io::stdout()),
         Command::Status { url, token_file } => show_status(&url, token_file.as_deref()),
         Command::Ports => show_ports(),
+        Command::Doctor { file, yes } => return doctor(&file, yes),
+        Command::ProbeStore(args) => {
+            let task = if args.checkpoint { Task::Checkpoint } else { Task::Look };
+            print(&(probe::answer(args.path, args.memory_limit, task) + "\n"))
+        }
     };
     match result {
         Ok(()) => 0,
@@ -126,6 +157,21 @@ fn show_status(url: &str, token_file: Option<&Path>) -> anyhow::Result<()> {
 
 fn show_ports() -> anyhow::Result<()> {
     print(&ports::table(&ports::list()?))
+}
+
+fn doctor(file: &Path, yes: bool) -> u8 {
+    let ask = if yes {
+        doctor::Ask::Yes
+    } else if io::stdin().is_terminal() {
+        doctor::Ask::Person(Box::new(io::stdin().lock()))
+    } else {
+        doctor::Ask::No
+    };
+    match doctor::run(file, ask, &mut io::stdout()) {
+        Ok(true) => 0,
+        Ok(false) => 1,
+        Err(error) => fail(1, &format!("{error:#}")),
+    }
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

@@ -13,6 +13,7 @@
 //! - `service`: the life of the process
 //! - `cli`: the command line
 //! - [`demo`], [`status`]: commands that run and ask a daemon
+//! - `doctor`: the command that explains and repairs a database
 
 #[cfg(feature = "store")]
 pub mod cli;
@@ -20,6 +21,8 @@ pub mod clock;
 pub mod codec;
 pub mod config;
 pub mod demo;
+#[cfg(feature = "store")]
+pub mod doctor;
 pub mod metrics;
 pub mod pipeline;
 pub mod reading;

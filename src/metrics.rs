@@ -139,7 +139,7 @@ pub struct StoreCounts {
     pub events: Counter,
     /// Dead letters written since the start.
     pub dead_letters: Counter,
-    /// Repairs at start, see design 5.
+    /// Repairs at start: each cut of the WAL, and each time that files were put aside.
     pub recovered: Counter,
     /// Free bytes of the database's file system, as of the last look; 0 before the first.
     pub free_bytes: Gauge,
@@ -157,6 +157,20 @@ pub struct StoreCounts {
     pub wary: AtomicBool,
     /// Envelopes that were put aside because they could not be stored or ended the process.
     pub poison: Counter,
+    recovery: Mutex<Option<String>>,
+}
+
+impl StoreCounts {
+    /// Counts a repair at start, and keeps `text`, which says what was done.
+    pub fn repaired(&self, text: String) {
+        self.recovered.inc();
+        *lock(&self.recovery) = Some(text);
+    }
+
+    /// What the last repair at start did; `None` where there was none.
+    pub fn recovery(&self) -> Option<String> {
+        lock(&self.recovery).clone()
+    }
 }
 
 /// The channel between sources and store.
@@ -218,6 +232,7 @@ pub struct SourceStatus {
     started: Instant,
     state: Mutex<SourceState>,
     problems: Mutex<Vec<String>>,
+    last_dead: Mutex<Option<(DeadReason, String, Instant)>>,
     // Milliseconds after `started`, plus one; 0 means never.
     last_reading: AtomicU64,
     last_heard: AtomicU64,
@@ -249,6 +264,7 @@ impl SourceStatus {
             started: Instant::now(),
             state: Mutex::new(SourceState::Starting),
             problems: Mutex::default(),
+            last_dead: Mutex::default(),
             last_reading: AtomicU64::new(0),
             last_heard: AtomicU64::new(0),
             bytes: Counter::default(),
@@ -286,6 +302,16 @@ impl SourceStatus {
         let changed = *now != problems;
         *now = problems;
         changed
+    }
+
+    /// Notes a dead letter that is stored, so that a person sees what was wrong without opening the file.
+    pub fn note_dead(&self, reason: DeadReason, detail: &str) {
+        *lock(&self.last_dead) = Some((reason, detail.to_owned(), Instant::now()));
+    }
+
+    /// The last dead letter that was stored: why, its detail, and its age in seconds.
+    pub fn last_dead(&self) -> Option<(DeadReason, String, f64)> {
+        lock(&self.last_dead).as_ref().map(|(reason, detail, at)| (*reason, detail.clone(), at.elapsed().as_secs_f64()))
     }
 
     /// Notes that something was heard: bytes on a port, a packet from a broker.

@@ -11,6 +11,13 @@ pub const MAX_NAME: usize = 128;
 /// Longest excerpt of a dead letter, in bytes; what is longer is cut.
 pub const MAX_EXCERPT: usize = 1024;
 
+/// Earliest time of a node that is believed: 2015-01-01T00:00:00Z.
+pub const EARLIEST: Timestamp = Timestamp::from_secs(1_420_070_400);
+/// Latest time that is believed while our own clock is in doubt: 2100-01-01T00:00:00Z.
+pub const LATEST: Timestamp = Timestamp::from_secs(4_102_444_800);
+/// How far ahead of the arrival a node's time is believed, in microseconds.
+const AHEAD: i64 = 86_400 * 1_000_000;
+
 /// A point in time: microseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(pub i64);
@@ -212,6 +219,15 @@ pub struct Arrival {
     pub boottime: i64,
     /// Whether the real-time clock could be trusted at that moment (`[clock] trust`).
     pub trusted: bool,
+}
+
+impl Arrival {
+    /// Whether a node's time can be right: from 2015 until one day ahead of this arrival. While our own clock is in doubt
+    /// the upper end is no more than a sanity check.
+    pub fn believes(&self, ts: Timestamp) -> bool {
+        let latest = if self.trusted { Timestamp(self.at.micros().saturating_add(AHEAD)) } else { LATEST };
+        ts >= EARLIEST && ts <= latest
+    }
 }
 
 /// What makes a redelivered MQTT message recognisable (design 4, "Redelivery").

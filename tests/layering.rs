@@ -53,7 +53,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("service", &["clock", "codec", "config", "metrics", "pipeline", "reading", "serve", "source", "store"]),
     ("demo", &["codec", "config", "reading", "status"]),
     ("status", &[]),
-    ("cli", &["config", "demo", "service", "source::ports", "status"]),
+    ("doctor", &["config::Store", "store::Lock", "store::recovery"]),
+    ("cli", &["config", "demo", "doctor", "service", "source::ports", "status", "store::recovery::probe"]),
     ("main", &["cli"]),
 ];
 

@@ -39,6 +39,8 @@ pub enum Notice {
     Confirmed(Arc<str>, Vec<(u16, [u8; 16])>),
     /// The broker of this source has forgotten the session: its packet ids start anew.
     SessionLost(Arc<str>),
+    /// The broker of this source has sent again, in this process, whatever it had no acknowledgement for from before.
+    Resumed(Arc<str>),
 }
 
 /// An envelope in the channel together with its permits; both go when it is answered or dropped.

@@ -91,6 +91,12 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "unknown-metric", format!("{of} a metric {:?}", shown(metric)))
     }
 
+    /// More nodes or metrics are named than one request may.
+    pub(super) fn too_many_names(most: usize) -> Self {
+        let message = format!("too many `node` or `metric`: expected at most {most} of each");
+        Self::new(StatusCode::BAD_REQUEST, "too-many-names", message)
+    }
+
     /// No route of this path.
     pub(super) fn path(path: &str, index: &str) -> Self {
         let routes: Vec<&str> =

@@ -64,7 +64,8 @@ fn store(metrics: &Metrics, boottime: i64) -> Check {
         } else if store.wary.load(Ordering::Relaxed) {
             Ok(format!("{} commits, one by one after several bad ends", store.commits.get()))
         } else {
-            Ok(format!("{} commits", store.commits.get()))
+            let repaired = store.recovery().map_or_else(String::new, |text| format!("; repaired at start: {text}"));
+            Ok(format!("{} commits{repaired}", store.commits.get()))
         },
     )
 }

@@ -25,6 +25,8 @@ use crate::store::reader::{Cursor, QueryError, Row, Selection, Walk};
 /// Rows of JSON where no limit is given, and at most.
 const JSON_ROWS: usize = 1_000;
 const MAX_JSON_ROWS: usize = 100_000;
+/// Nodes, and metrics, that one request may name: each is looked for among all series, on the I/O thread.
+const MAX_NAMES: usize = 50;
 
 /// Most rows of CSV with a limit. They are made before the answer begins, since its header has the next cursor.
 const MAX_CSV_ROWS: usize = 10_000;
@@ -121,6 +123,9 @@ const CSV: &str = "text/csv; charset=utf-8; header=present";
 fn select(catalog: &Catalog, nodes: &[&str], metrics: &[&str]) -> Result<Selection, ApiError> {
     if nodes.is_empty() && metrics.is_empty() {
         return Ok(Selection::All);
+    }
+    if nodes.len().max(metrics.len()) > MAX_NAMES {
+        return Err(ApiError::too_many_names(MAX_NAMES));
     }
     let nodes_found = nodes.iter().map(|n| names::find(catalog, n)).collect::<Result<Vec<_>, _>>()?;
     let of_nodes = |node| nodes.is_empty() || nodes_found.iter().any(|n| n.id == node);

@@ -66,6 +66,7 @@ pub(super) struct Store {
     pub(super) nodes: i64,
     pub(super) series: i64,
     pub(super) recovered: u64,
+    pub(super) recovery: Option<String>,
     pub(super) events: u64,
     pub(super) dead_letters: u64,
     pub(super) free_bytes: i64,
@@ -101,6 +102,15 @@ pub(super) struct Source {
     pub(super) connects: u64,
     pub(super) acked: u64,
     pub(super) refused: u64,
+    pub(super) last_dead: Option<LastDead>,
+}
+
+/// The last dead letter of a source that was stored.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct LastDead {
+    pub(super) reason: &'static str,
+    pub(super) detail: String,
+    pub(super) age_s: f64,
 }
 
 /// The route.
@@ -138,6 +148,7 @@ impl Stats {
                 nodes: store.nodes.get(),
                 series: store.series.get(),
                 recovered: store.recovered.get(),
+                recovery: store.recovery(),
                 events: store.events.get(),
                 dead_letters: store.dead_letters.get(),
                 free_bytes: store.free_bytes.get(),
@@ -196,6 +207,11 @@ impl Source {
                 _ => None,
             },
             problems: source.problems(),
+            last_dead: source.last_dead().map(|(reason, detail, age_s)| LastDead {
+                reason: reason.as_str(),
+                detail,
+                age_s,
+            }),
             last_reading_age_s: source.last_reading_age_s(),
             last_heard_age_s: source.last_heard_age_s(),
             bytes: source.bytes.get(),

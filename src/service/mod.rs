@@ -14,11 +14,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{after, select};
+use crossbeam_channel::{Receiver, RecvTimeoutError, after, select};
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::store::recovery::Watch;
 use crate::store::{OpenError, WriterError};
 use notify::Notify;
 use signal::Ask;
@@ -40,7 +41,7 @@ pub enum ServiceError {
     #[error(transparent)]
     Store(#[from] OpenError),
     /// The HTTP address cannot be bound, or its token not be read.
-    #[error("[http]: {0}")]
+    #[error("{0}")]
     Http(io::Error),
     /// A thread, the runtime or the signal handlers cannot be made, or a file beside the database not be written.
     #[error("cannot start: {what}: {source}")]
@@ -90,7 +91,15 @@ pub fn run(config: Config, level: &journal::Level, reread: &Reread) -> Result<()
     let signals = signal::listen().map_err(|source| ServiceError::Start { what: "signal handlers", source })?;
     let metrics = Arc::new(Metrics::default());
     let clock = Clock::new(config.clock.trust, Arc::clone(&metrics));
-    let store = crate::store::open(&config.store, &metrics)?;
+    let mut notify = Notify::new();
+    let store =
+        match crate::store::start(&config.store, &metrics, &mut Starting { signals: &signals, notify: &mut notify }) {
+            Err(OpenError::Stopped) => {
+                tracing::info!("stopped before the store was open");
+                return Ok(());
+            }
+            store => store?,
+        };
     let address_file = AddressFile::new(&config.store.path);
     let mut stages = Stages::start(&config, store, &clock, &metrics)?;
     address_file
@@ -105,7 +114,6 @@ pub fn run(config: Config, level: &journal::Level, reread: &Reread) -> Result<()
         sources = metrics.sources().len(),
         "ready"
     );
-    let mut notify = Notify::new();
     notify.ready(&metrics);
 
     let mut running = config;
@@ -159,6 +167,26 @@ pub fn run(config: Config, level: &journal::Level, reread: &Reread) -> Result<()
 
 fn ended(stage: &str, reason: &str) -> ServiceError {
     ServiceError::Stage { stage: stage.to_owned(), reason: reason.to_owned() }
+}
+
+/// What the store is opened under: a signal ends it, and the service manager learns that it goes on.
+struct Starting<'a> {
+    signals: &'a Receiver<Ask>,
+    notify: &'a mut Notify,
+}
+
+impl Watch for Starting<'_> {
+    fn go_on(&mut self, what: &str, pause: Duration) -> bool {
+        self.notify.starting(what);
+        let until = Instant::now() + pause;
+        loop {
+            match self.signals.recv_deadline(until) {
+                Ok(Ask::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+                Ok(Ask::Reload) => tracing::info!("nothing to reload: the store is not open yet"),
+                Err(RecvTimeoutError::Timeout) => return true,
+            }
+        }
+    }
 }
 
 /// Takes over what can change while the daemon runs, and says what cannot.

@@ -13,6 +13,13 @@ const ALIVE_WITHIN: i64 = 30_000_000;
 /// The status line is told at most this often, unless a source changed.
 const STATUS_EVERY: Duration = Duration::from_secs(10);
 
+/// While the store is being opened systemd is asked for more time this often, and for so much: `TimeoutStartSec` need not
+/// cover the replay of a WAL, the copy of a damaged file, or the wait for space.
+const EXTEND_EVERY: Duration = Duration::from_secs(10);
+const EXTEND_BY_US: u32 = 60_000_000;
+/// What takes no longer than this is not told.
+const EXTEND_AFTER: Duration = Duration::from_secs(1);
+
 /// The connection to systemd.
 #[derive(Debug)]
 pub struct Notify {
@@ -20,12 +27,32 @@ pub struct Notify {
     fed: Option<Instant>,
     told: Option<Instant>,
     sources: String,
+    began: Instant,
+    extended: Option<Instant>,
 }
 
 impl Notify {
     /// Reads what systemd asked for in the environment.
     pub fn new() -> Self {
-        Self { watchdog: sd_notify::watchdog_enabled(), fed: None, told: None, sources: String::new() }
+        Self {
+            watchdog: sd_notify::watchdog_enabled(),
+            fed: None,
+            told: None,
+            sources: String::new(),
+            began: Instant::now(),
+            extended: None,
+        }
+    }
+
+    /// The start is not over yet: what it does at present, for a person. Asks for more time.
+    pub fn starting(&mut self, what: &str) {
+        let now = Instant::now();
+        if now.duration_since(self.began) >= EXTEND_AFTER
+            && self.extended.is_none_or(|told| now.duration_since(told) >= EXTEND_EVERY)
+        {
+            tell(&[NotifyState::ExtendTimeoutUsec(EXTEND_BY_US), NotifyState::Status(what)]);
+            self.extended = Some(now);
+        }
     }
 
     /// The start is over: readings can be taken.

@@ -56,8 +56,10 @@ impl Stages {
         let start = |what| move |source| ServiceError::Start { what, source };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            .max_blocking_threads(4)
-            .thread_name("query")
+            // Two queries, and for each source a name that resolves slowly and a driver that opens or closes slowly: none
+            // waits for another. Threads are made when they are needed and end after ten idle seconds.
+            .max_blocking_threads(4 + 2 * (config.serial.len() + config.mqtt.len()))
+            .thread_name("blocking")
             .build()
             .map_err(start("the I/O runtime"))?;
         let listener = runtime.block_on(serve::bind(&config.http)).map_err(ServiceError::Http)?;
@@ -75,7 +77,9 @@ impl Stages {
         let (intake, outlet) = pipeline::channel(&config.intake, Arc::clone(metrics));
         let (stop_sources, _) = watch::channel(false);
         let (stop_serve, serve_stop) = watch::channel(false);
-        let (writer, stop_by) = (store.writer, store.writer_stop_by);
+        let (mut writer, stop_by) = (store.writer, store.writer_stop_by);
+        let brokers: Vec<Arc<str>> = config.mqtt.iter().map(|m| Arc::from(m.name.as_str())).collect();
+        writer.keep_sources(&brokers);
         let tell = tx.clone();
         std::thread::Builder::new()
             .name("writer".into())

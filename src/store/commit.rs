@@ -7,15 +7,13 @@ use duckdb::{Connection, params};
 
 use super::catalog::Newest;
 use super::plan::{DeadRow, EventRow, Late, Plan, Row, UnsyncedRow};
-use super::redelivery;
+use super::redelivery::{self, Unconfirmed};
 use crate::reading::{DeadLetter, DeadReason, Timestamp};
 
-/// Late rows further apart than this get a statement of their own, so that zone maps keep their effect.
+/// Late rows further apart than this are looked for in statements of their own, so that zone maps keep their effect.
 const FAR_APART: i64 = 86_400 * 1_000_000;
-/// Longest stretch of time of the late rows in one statement: what it reads grows with it.
-const SPAN: i64 = 7 * 86_400 * 1_000_000;
-/// Late rows in one statement: bounds the memory of the join.
-const LATE_ROWS: usize = 5_000;
+/// Statements that look for the late rows of one commit, at the most: each costs a millisecond however little it reads.
+const WINDOWS: usize = 16;
 /// Rows of `unsynced`, at the most; a record above it becomes a dead letter.
 const MAX_UNSYNCED: i64 = 100_000;
 /// Commits that are kept in any case.
@@ -52,7 +50,7 @@ pub fn write(
     plan: &mut Plan,
     batch: i64,
     at: Timestamp,
-    oldest_needed: Option<i64>,
+    unconfirmed: &Unconfirmed,
     mut letter: impl FnMut(usize, DeadLetter) -> Option<DeadRow>,
 ) -> duckdb::Result<Done> {
     connection.execute_batch("BEGIN TRANSACTION")?;
@@ -64,23 +62,17 @@ pub fn write(
         let mut late = std::mem::take(&mut plan.late);
         // Stable, so that of equal series and times the first to arrive is stored.
         late.sort_by_key(|l| l.row.ts);
-        let mut rest = late.as_slice();
-        while !rest.is_empty() {
-            let (near, far) = rest.split_at(near(rest));
-            late_rows(connection, near, plan, &mut done, &mut letter)?;
-            rest = far;
-        }
+        late_rows(connection, &late, plan, &mut done, &mut letter)?;
     }
     unsynced(connection, plan, &mut done, &mut letter)?;
     done.events = events(connection, &plan.events)?;
     done.dead_letters = dead_letters(connection, &plan.dead)?;
-    connection.execute(
-        "INSERT INTO g.commits VALUES (?, make_timestamp(?), ?)",
-        params![batch, at.micros(), redelivery::encode(&plan.deliveries)],
-    )?;
-    if batch % TRIM_EVERY == 0 {
-        let keep = oldest_needed.unwrap_or(batch).min(batch - KEPT_COMMITS);
-        connection.execute("DELETE FROM g.commits WHERE batch < ?", params![keep])?;
+    let trim = batch % TRIM_EVERY == 0;
+    let memory = if trim { unconfirmed.all_with(&plan.deliveries) } else { redelivery::added(&plan.deliveries) };
+    connection
+        .execute("INSERT INTO g.commits VALUES (?, make_timestamp(?), ?)", params![batch, at.micros(), memory])?;
+    if trim {
+        connection.execute("DELETE FROM g.commits WHERE batch <= ?", params![batch - KEPT_COMMITS])?;
     }
     connection.execute_batch("COMMIT")?;
     Ok(done)
@@ -117,19 +109,6 @@ fn readings(connection: &Connection, rows: &[Row]) -> duckdb::Result<()> {
         readings.append_row(params![r.series, timestamp(r.ts), r.value, r.lag])?;
     }
     readings.flush()
-}
-
-/// How many rows of `late`, sorted by time, go into one statement.
-fn near(late: &[Late]) -> usize {
-    let Some(first) = late.first().map(|l| l.row.ts.micros()) else { return 0 };
-    let mut last = first;
-    let too_far = late.iter().position(|l| {
-        let ts = l.row.ts.micros();
-        let gap = ts.saturating_sub(last);
-        last = ts;
-        gap > FAR_APART || ts.saturating_sub(first) > SPAN
-    });
-    too_far.unwrap_or(late.len()).min(LATE_ROWS)
 }
 
 /// Stores those of `late` whose series and time are free. The rows written before in this transaction count as stored.
@@ -190,11 +169,12 @@ fn late_rows(
     Ok(())
 }
 
-/// Which of these series and times are stored, and with which value. Reads only the row groups of their time range.
+/// Which of these series and times are stored, and with which value. Reads only the row groups of their times.
 fn stored(connection: &Connection, keys: &[(i32, Timestamp)]) -> duckdb::Result<HashMap<(i32, Timestamp), f64>> {
-    let (Some(first), Some(last)) = (keys.iter().map(|k| k.1).min(), keys.iter().map(|k| k.1).max()) else {
-        return Ok(HashMap::new());
-    };
+    let mut found = HashMap::new();
+    if keys.is_empty() {
+        return Ok(found);
+    }
     // Made anew each time: rows deleted from a temporary table are not given back for as long as the process lives.
     connection.execute_batch("CREATE OR REPLACE TEMP TABLE late(series INTEGER, ts TIMESTAMP)")?;
     let mut late = connection.appender_to_catalog_and_db("late", "temp", "main")?;
@@ -203,17 +183,49 @@ fn stored(connection: &Connection, keys: &[(i32, Timestamp)]) -> duckdb::Result<
     }
     late.flush()?;
     drop(late);
-    // The range is written as numbers, so that it is known when the statement is planned and zone maps have their effect.
-    let sql = format!(
-        "SELECT r.series, epoch_us(r.ts), r.value FROM g.readings r SEMI JOIN temp.late l \
-         ON r.series = l.series AND r.ts = l.ts \
-         WHERE r.ts BETWEEN make_timestamp({}) AND make_timestamp({})",
-        first.micros(),
-        last.micros()
-    );
-    let mut statement = connection.prepare(&sql)?;
-    let rows = statement.query_map([], |r| Ok(((r.get(0)?, Timestamp(r.get(1)?)), r.get(2)?)))?;
-    rows.collect()
+    for (first, last) in windows(keys.iter().map(|(_, ts)| ts.micros()).collect()) {
+        // The range is written as numbers, so that it is known when the statement is planned and zone maps have their
+        // effect.
+        let range = format!("BETWEEN make_timestamp({first}) AND make_timestamp({last})");
+        let sql = format!(
+            "SELECT r.series, epoch_us(r.ts), r.value FROM g.readings r \
+             SEMI JOIN (SELECT * FROM temp.late WHERE ts {range}) l ON r.series = l.series AND r.ts = l.ts \
+             WHERE r.ts {range}"
+        );
+        let mut statement = connection.prepare(&sql)?;
+        let rows = statement.query_map([], |r| Ok(((r.get(0)?, Timestamp(r.get(1)?)), r.get(2)?)))?;
+        for row in rows {
+            let (key, value) = row?;
+            found.insert(key, value);
+        }
+    }
+    Ok(found)
+}
+
+/// Ranges that hold all `times` (microseconds), cut at the widest gaps between them.
+fn windows(mut times: Vec<i64>) -> Vec<(i64, i64)> {
+    times.sort_unstable();
+    let mut gaps: Vec<(i64, usize)> = times
+        .windows(2)
+        .zip(1..)
+        .map(|(pair, at)| (pair[1].saturating_sub(pair[0]), at))
+        .filter(|(gap, _)| *gap > FAR_APART)
+        .collect();
+    gaps.sort_unstable_by(|a, b| b.cmp(a));
+    gaps.truncate(WINDOWS - 1);
+    let mut cuts: Vec<usize> = gaps.into_iter().map(|(_, at)| at).collect();
+    cuts.sort_unstable();
+    let mut ranges = Vec::with_capacity(cuts.len() + 1);
+    let mut rest = times.as_slice();
+    let mut start = 0;
+    for cut in cuts.into_iter().chain([times.len()]) {
+        let (part, behind) = rest.split_at(cut - start);
+        if let (Some(first), Some(last)) = (part.first(), part.last()) {
+            ranges.push((*first, *last));
+        }
+        (rest, start) = (behind, cut);
+    }
+    ranges
 }
 
 fn unsynced(
@@ -267,22 +279,48 @@ fn boot_id() -> Option<String> {
     Some(std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?.trim().to_owned())
 }
 
+type EventKey = (i32, i64, String, String);
+
+fn event_key(e: &EventRow) -> EventKey {
+    (e.node, e.ts.micros(), e.kind.to_string(), e.data.clone())
+}
+
+/// Which of these events are stored, by one statement over their range of time.
+fn stored_events(connection: &Connection, events: &[&EventRow]) -> duckdb::Result<HashSet<EventKey>> {
+    let (Some(first), Some(last)) = (events.iter().map(|e| e.ts).min(), events.iter().map(|e| e.ts).max()) else {
+        return Ok(HashSet::new());
+    };
+    let table = "CREATE OR REPLACE TEMP TABLE late_events(node INTEGER, ts TIMESTAMP, kind VARCHAR, data VARCHAR)";
+    connection.execute_batch(table)?;
+    let mut late = connection.appender_to_catalog_and_db("late_events", "temp", "main")?;
+    for e in events {
+        late.append_row(params![e.node, timestamp(e.ts), &*e.kind, e.data])?;
+    }
+    late.flush()?;
+    drop(late);
+    let mut statement = connection.prepare(&format!(
+        "SELECT e.node, epoch_us(e.ts), e.kind, e.data FROM g.events e SEMI JOIN temp.late_events l \
+         ON e.node = l.node AND e.ts = l.ts AND e.kind = l.kind AND e.data = l.data \
+         WHERE e.ts BETWEEN make_timestamp({}) AND make_timestamp({})",
+        first.micros(),
+        last.micros()
+    ))?;
+    let rows = statement.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?)))?;
+    rows.collect()
+}
+
 fn events(connection: &Connection, events: &[EventRow]) -> duckdb::Result<u64> {
     if events.is_empty() {
         return Ok(0);
     }
+    let timed: Vec<&EventRow> = events.iter().filter(|e| e.known_by_time).collect();
+    let mut known = stored_events(connection, &timed)?;
     let mut fresh = Vec::with_capacity(events.len());
-    let mut seen = HashSet::new();
-    let mut known = connection
-        .prepare("SELECT count(*) FROM g.events WHERE ts = make_timestamp(?) AND node = ? AND kind = ? AND data = ?")?;
     for e in events {
-        if e.known_by_time {
-            let stored: i64 = known.query_row(params![e.ts.micros(), e.node, &*e.kind, e.data], |r| r.get(0))?;
-            if stored > 0 || !seen.insert(e) {
-                continue;
-            }
+        // The first of equal ones is stored, and known from then on.
+        if !e.known_by_time || known.insert(event_key(e)) {
+            fresh.push(e);
         }
-        fresh.push(e);
     }
     let mut appender = connection.appender_to_catalog_and_db("events", "g", "main")?;
     for e in &fresh {
@@ -303,4 +341,24 @@ fn dead_letters(connection: &Connection, dead: &[DeadRow]) -> duckdb::Result<u64
     }
     appender.flush()?;
     Ok(dead.len() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DAY: i64 = FAR_APART;
+
+    #[test]
+    fn late_rows_are_looked_for_in_few_ranges_cut_at_the_widest_gaps() {
+        assert_eq!(windows(vec![]), []);
+        assert_eq!(windows(vec![5]), [(5, 5)]);
+        assert_eq!(windows(vec![DAY, 0]), [(0, DAY)], "a day is not far");
+        assert_eq!(windows(vec![9 * DAY, 3, 2 * DAY, 1]), [(1, 3), (2 * DAY, 2 * DAY), (9 * DAY, 9 * DAY)]);
+        let spread: Vec<i64> = (0..4_000).map(|i| i * 2 * DAY + if i >= 2_000 { DAY } else { 0 }).collect();
+        let ranges = windows(spread);
+        assert_eq!(ranges.len(), WINDOWS);
+        assert_eq!((ranges[0].0, ranges[WINDOWS - 1].1), (0, 3_999 * 2 * DAY + DAY));
+        assert!(ranges.iter().any(|(_, last)| *last == 1_999 * 2 * DAY), "the widest gap is one of the cuts");
+    }
 }

@@ -8,6 +8,7 @@ mod open;
 mod plan;
 mod poison;
 pub mod reader;
+pub mod recovery;
 mod redelivery;
 pub mod schema;
 mod space;
@@ -26,6 +27,7 @@ pub use writer::{StopBy, Writer, WriterError};
 use crate::config;
 use crate::metrics::Metrics;
 use catalog::Catalog;
+use recovery::Watch;
 
 /// An opened store.
 pub struct Store {
@@ -41,25 +43,61 @@ pub struct Store {
 
 /// Takes the lock, opens the database with its limits, migrates it, and reads what is kept in memory.
 ///
-/// Blocks while a WAL is replayed and the readings are scanned once.
+/// A damaged file is repaired or put aside, and what is only in the way is waited for: see [`recovery`]. Blocks until the
+/// store is open; `watch` can end it. Runs this program as a child process, so it must know `probe-store`.
+///
+/// # Errors
+/// [`OpenError::Lock`], [`OpenError::Newer`], [`OpenError::Folder`] and [`OpenError::Stopped`].
+pub fn start(config: &config::Store, metrics: &Arc<Metrics>, watch: &mut dyn Watch) -> Result<Store, OpenError> {
+    let lock = lock_folder(config)?;
+    let loaded = recovery::start(config, metrics, watch)?;
+    loaded.into_store(config, metrics, lock)
+}
+
+/// The same for a file that is known to be sound: no child process, no repair, no waiting.
 ///
 /// # Errors
 /// [`OpenError`]; nothing was changed for [`OpenError::Lock`] and [`OpenError::Newer`].
 pub fn open(config: &config::Store, metrics: &Arc<Metrics>) -> Result<Store, OpenError> {
+    let lock = lock_folder(config)?;
+    load(config)?.into_store(config, metrics, lock)
+}
+
+fn lock_folder(config: &config::Store) -> Result<Lock, OpenError> {
     let dir = config.path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(dir).map_err(|source| OpenError::Folder { path: dir.to_owned(), source })?;
-    let lock = Lock::take(dir)?;
+    Ok(Lock::take(dir)?)
+}
+
+/// The attached file, and all that is read of it at start.
+struct Loaded {
+    root: open::Root,
+    catalog: Catalog,
+    commits: (i64, redelivery::Unconfirmed),
+    trim: bounds::Trim,
+    readings: i64,
+}
+
+fn load(config: &config::Store) -> Result<Loaded, OpenError> {
     let root = open::Root::open(config)?;
     root.migrate()?;
     let explain = |e| root.explain(e);
     let catalog = root.load_catalog().map_err(explain)?;
     let commits = root.load_commits().map_err(explain)?;
     let trim = bounds::Trim::new(root.count("dead_letters").map_err(explain)?, root.count("events").map_err(explain)?);
-    metrics.store.readings.set(root.count("readings").map_err(explain)?);
-    metrics.store.nodes.set(i64::try_from(catalog.node_count()).unwrap_or(i64::MAX));
-    metrics.store.series.set(i64::try_from(catalog.series_count()).unwrap_or(i64::MAX));
-    let catalog: Arc<RwLock<Catalog>> = Arc::new(RwLock::new(catalog));
-    let reader = Reader::new(&root.connection, Arc::clone(&catalog)).map_err(explain)?;
-    let writer = Writer::new(root, reader.clone(), catalog, Arc::clone(metrics), config, commits, trim);
-    Ok(Store { writer_stop_by: writer.stop_by(), writer, reader, lock })
+    let readings = root.count("readings").map_err(explain)?;
+    Ok(Loaded { root, catalog, commits, trim, readings })
+}
+
+impl Loaded {
+    fn into_store(self, config: &config::Store, metrics: &Arc<Metrics>, lock: Lock) -> Result<Store, OpenError> {
+        let Self { root, catalog, commits, trim, readings } = self;
+        metrics.store.readings.set(readings);
+        metrics.store.nodes.set(i64::try_from(catalog.node_count()).unwrap_or(i64::MAX));
+        metrics.store.series.set(i64::try_from(catalog.series_count()).unwrap_or(i64::MAX));
+        let catalog: Arc<RwLock<Catalog>> = Arc::new(RwLock::new(catalog));
+        let reader = Reader::new(&root.connection, Arc::clone(&catalog)).map_err(|e| root.explain(e))?;
+        let writer = Writer::new(root, reader.clone(), catalog, Arc::clone(metrics), config, commits, trim);
+        Ok(Store { writer_stop_by: writer.stop_by(), writer, reader, lock })
+    }
 }

@@ -8,7 +8,7 @@ use duckdb::{Config, Connection};
 
 use super::catalog::{Catalog, Newest, Node, Series};
 use super::lock::LockError;
-use super::redelivery::{self, Unconfirmed};
+use super::redelivery::Unconfirmed;
 use super::schema;
 use crate::config;
 use crate::reading::Timestamp;
@@ -54,6 +54,18 @@ pub enum OpenError {
         /// DuckDB's words.
         source: duckdb::Error,
     },
+    /// A stop was asked for before the store was open.
+    #[error("stopped before the store was open")]
+    Stopped,
+}
+
+/// What the file is attached for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Reading and writing.
+    Write,
+    /// Reading alone: the WAL is replayed in memory, and no file is changed.
+    ReadOnly,
 }
 
 /// The root connection, and how to attach the file to it.
@@ -70,12 +82,27 @@ impl Root {
     /// # Errors
     /// [`OpenError::Newer`] or [`OpenError::Database`].
     pub fn open(config: &config::Store) -> Result<Self, OpenError> {
+        Self::open_as(config, Access::Write)
+    }
+
+    /// The same, for `access`.
+    ///
+    /// # Errors
+    /// [`OpenError::Newer`] or [`OpenError::Database`].
+    pub fn open_as(config: &config::Store, access: Access) -> Result<Self, OpenError> {
         let path = config.path.clone();
         let dir = path.parent().unwrap_or(Path::new("."));
         let connection =
             limited_root(config, dir).map_err(|source| OpenError::Database { path: path.clone(), source })?;
         let root = Self { connection, path };
-        root.attach().map_err(|e| root.explain(e))?;
+        match access {
+            Access::Write => root.attach(),
+            Access::ReadOnly => {
+                let path = quoted(&root.path.to_string_lossy());
+                root.connection.execute_batch(&format!("ATTACH {path} AS g (READ_ONLY)"))
+            }
+        }
+        .map_err(|e| root.explain(e))?;
         Ok(root)
     }
 
@@ -114,11 +141,7 @@ impl Root {
         let found = self.schema_version().map_err(|e| self.explain(e))?;
         let known = schema::MIGRATIONS.len();
         let Some(missing) = usize::try_from(found).ok().and_then(|v| schema::MIGRATIONS.get(v..)) else {
-            return Err(OpenError::Newer {
-                path: self.path.clone(),
-                found: format!("schema {found}"),
-                known: format!("schema {known}"),
-            });
+            return Err(self.newer(found));
         };
         if missing.is_empty() {
             return Ok(());
@@ -133,7 +156,20 @@ impl Root {
         Ok(())
     }
 
-    fn schema_version(&self) -> duckdb::Result<i64> {
+    /// The error for a file of schema `found`, which this program does not know.
+    pub fn newer(&self, found: i64) -> OpenError {
+        OpenError::Newer {
+            path: self.path.clone(),
+            found: format!("schema {found}"),
+            known: format!("schema {}", schema::MIGRATIONS.len()),
+        }
+    }
+
+    /// Version of the file's schema; 0 for one without tables.
+    ///
+    /// # Errors
+    /// Whatever DuckDB reports.
+    pub fn schema_version(&self) -> duckdb::Result<i64> {
         let exists: i64 = self.connection.query_row(
             "SELECT count(*) FROM duckdb_tables() WHERE database_name = 'g' AND table_name = 'meta'",
             [],
@@ -209,7 +245,7 @@ impl Root {
         for row in rows {
             let (batch, blob) = row?;
             last = batch;
-            unconfirmed.committed(batch, redelivery::decode(blob.as_deref().unwrap_or_default()));
+            unconfirmed.load(blob.as_deref().unwrap_or_default());
         }
         Ok((last, unconfirmed))
     }
@@ -222,10 +258,19 @@ impl Root {
         self.connection.query_row(&format!("SELECT count(*) FROM g.{table}"), [], |r| r.get(0))
     }
 
+    /// Time of the last commit as text in UTC, where there was one.
+    ///
+    /// # Errors
+    /// Whatever DuckDB reports.
+    pub fn last_commit(&self) -> duckdb::Result<Option<String>> {
+        self.connection.query_row("SELECT strftime(max(\"at\"), '%Y-%m-%dT%H:%M:%SZ') FROM g.commits", [], |r| r.get(0))
+    }
+
     /// Names the file in DuckDB's error; a file of a newer DuckDB is told from a damaged one.
     pub fn explain(&self, source: duckdb::Error) -> OpenError {
         let text = source.to_string();
-        if text.contains("newer version") || text.contains("newer DuckDB version") {
+        // Not "a newer version of this database", which is said of a WAL that belongs to another state of the file.
+        if text.contains("storage version number") || text.contains("newer version of DuckDB") {
             return OpenError::Newer {
                 path: self.path.clone(),
                 found: text.lines().next().unwrap_or_default().to_owned(),

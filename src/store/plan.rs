@@ -8,12 +8,6 @@ use super::catalog::{Catalog, Newest, Node, Series};
 use super::redelivery::Unconfirmed;
 use crate::reading::{Arrival, DeadLetter, DeadReason, Delivery, Envelope, Event, Reading, Timestamp, When};
 
-/// Earliest time of a node that is believed: 2015-01-01T00:00:00Z.
-pub const EARLIEST: Timestamp = Timestamp::from_secs(1_420_070_400);
-/// How far ahead of the arrival a node's time is believed.
-const AHEAD: i64 = 86_400 * 1_000_000;
-/// Latest time that is believed while our own clock is in doubt: 2100-01-01T00:00:00Z.
-const LATEST: Timestamp = Timestamp::from_secs(4_102_444_800);
 /// A stamp that is taken moves behind the newest reading if that is at most this far ahead, in microseconds; beyond, the
 /// clock has stepped back and the next free stamp is looked for in the table.
 const STAMP_SHIFT: i64 = 1_000_000;
@@ -109,6 +103,8 @@ pub struct Plan {
     pub nodes: Vec<Node>,
     /// Series to add.
     pub series: Vec<Series>,
+    /// Redeliveries of messages that were committed before.
+    pub repeated: Vec<(Arc<str>, Delivery)>,
     /// Messages that their broker may send again.
     pub deliveries: Vec<(Arc<str>, Delivery)>,
     /// Positions of the envelopes of which something exceeds a bound.
@@ -185,7 +181,11 @@ impl<'a> Planner<'a> {
         let Some(delivery) = envelope.delivery else { return false };
         let source = &envelope.source;
         let key = (Arc::clone(source), delivery.packet, delivery.part, delivery.digest);
-        if self.unconfirmed.repeats(source, &delivery) || (delivery.dup && self.plan.in_hand.contains(&key)) {
+        if self.unconfirmed.repeats(source, &delivery) {
+            self.plan.repeated.push((Arc::clone(source), delivery));
+            return true;
+        }
+        if delivery.dup && self.plan.in_hand.contains(&key) {
             return true;
         }
         self.plan.in_hand.insert(key);
@@ -203,7 +203,7 @@ impl<'a> Planner<'a> {
         };
         let arrival = envelope.arrival;
         match reading.when {
-            When::Live(ts) | When::Stored(ts) if believed(ts, arrival) => {
+            When::Live(ts) | When::Stored(ts) if arrival.believes(ts) => {
                 let lag = arrival.trusted.then(|| arrival.at.secs_since(ts));
                 self.place(index, Row { series, ts, value: reading.value, lag }, false);
             }
@@ -258,7 +258,7 @@ impl<'a> Planner<'a> {
             }
         };
         let (ts, known_by_time, data) = match event.when {
-            When::Live(ts) | When::Stored(ts) if believed(ts, envelope.arrival) => (ts, true, event.data.clone()),
+            When::Live(ts) | When::Stored(ts) if envelope.arrival.believes(ts) => (ts, true, event.data.clone()),
             // The node's time is worth keeping even where it cannot be right.
             When::Live(ts) | When::Stored(ts) => {
                 (envelope.arrival.at, false, format!("{} (node time {} us)", event.data, ts.micros()))
@@ -356,11 +356,4 @@ impl<'a> Planner<'a> {
         self.plan.series_ids.insert((node, Arc::clone(&reading.metric)), id);
         Ok(id)
     }
-}
-
-/// Whether a node's time can be right: from 2015 until one day ahead of the arrival. While our own clock is in doubt the
-/// upper end is no more than a sanity check.
-fn believed(ts: Timestamp, arrival: Arrival) -> bool {
-    let latest = if arrival.trusted { Timestamp(arrival.at.micros().saturating_add(AHEAD)) } else { LATEST };
-    ts >= EARLIEST && ts <= latest
 }

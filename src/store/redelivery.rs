@@ -2,8 +2,10 @@
 //!
 //! A message without a time of its own cannot be told from a later equal one by its contents. It is known again by its
 //! packet id together with a digest, and only while it is marked as sent before (DUP = 1). Pure.
+//!
+//! Each commit writes what it adds to the memory; now and then one writes all of it, so that older rows can go.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::reading::Delivery;
@@ -14,14 +16,29 @@ pub const MAX: usize = 65_535;
 /// Bytes of one entry behind its source's name: packet id, part, digest.
 const ENTRY: usize = 2 + 2 + 16;
 
+/// First byte of a blob: what a commit adds.
+const ADDED: u8 = 0;
+/// First byte of a blob: all that is remembered; what older commits say is void.
+const ALL: u8 = 1;
+
 type Key = (Arc<str>, u16, u16);
+
+#[derive(Debug)]
+struct Entry {
+    digest: [u8; 16],
+    // Position in the order of remembering.
+    number: u64,
+    // From an earlier process: its confirmation may have been lost with that.
+    loaded: bool,
+}
 
 /// The committed messages without a confirmed acknowledgement.
 #[derive(Debug, Default)]
 pub struct Unconfirmed {
-    entries: HashMap<Key, ([u8; 16], i64)>,
-    // Keys by the batch that committed them, so that the oldest can be forgotten and old rows deleted.
-    by_batch: BTreeMap<i64, Vec<Key>>,
+    entries: HashMap<Key, Entry>,
+    // Oldest first; what was forgotten or replaced since is skipped, and swept out when it is most of it.
+    order: VecDeque<(Key, u64)>,
+    next: u64,
 }
 
 impl Unconfirmed {
@@ -31,31 +48,60 @@ impl Unconfirmed {
             && self
                 .entries
                 .get(&(Arc::clone(source), delivery.packet, delivery.part))
-                .is_some_and(|(digest, _)| *digest == delivery.digest)
+                .is_some_and(|entry| entry.digest == delivery.digest)
     }
 
-    /// Remembers what `batch` has committed. A packet id that was remembered with another message is free again at the
-    /// broker, so the new message replaces it.
-    pub fn committed(&mut self, batch: i64, deliveries: impl IntoIterator<Item = (Arc<str>, Delivery)>) {
+    /// A commit has found that this delivery repeats a committed message: the broker still has it.
+    pub fn repeated(&mut self, source: &Arc<str>, delivery: &Delivery) {
+        if let Some(entry) = self.entries.get_mut(&(Arc::clone(source), delivery.packet, delivery.part)) {
+            entry.loaded = false;
+        }
+    }
+
+    /// Remembers what was committed. A packet id that was remembered with another message is free again at the broker, so
+    /// the new message replaces it.
+    pub fn committed(&mut self, deliveries: impl IntoIterator<Item = (Arc<str>, Delivery)>) {
+        self.remember(deliveries, false);
+    }
+
+    /// Takes over what `commits.unconfirmed` of the next row says; rows go from the oldest to the newest.
+    pub fn load(&mut self, blob: &[u8]) {
+        let Some((kind, entries)) = blob.split_first() else { return };
+        if *kind == ALL {
+            *self = Self::default();
+        }
+        self.remember(decode(entries), true);
+    }
+
+    fn remember(&mut self, deliveries: impl IntoIterator<Item = (Arc<str>, Delivery)>, loaded: bool) {
         for (source, d) in deliveries {
             let key = (source, d.packet, d.part);
-            self.entries.insert(key.clone(), (d.digest, batch));
-            self.by_batch.entry(batch).or_default().push(key);
+            let number = self.next;
+            self.next += 1;
+            self.entries.insert(key.clone(), Entry { digest: d.digest, number, loaded });
+            self.order.push_back((key, number));
         }
         while self.entries.len() > MAX {
-            let Some((oldest, keys)) = self.by_batch.pop_first() else { break };
-            for key in keys {
-                self.forget_if(&key, |_, batch| batch == oldest);
+            let Some((key, number)) = self.order.pop_front() else { break };
+            if self.entries.get(&key).is_some_and(|entry| entry.number == number) {
+                self.entries.remove(&key);
             }
+        }
+        if self.order.len() > 2 * self.entries.len() + 1024 {
+            let entries = &self.entries;
+            self.order.retain(|(key, number)| entries.get(key).is_some_and(|entry| entry.number == *number));
         }
     }
 
     /// The broker has the acknowledgements of these packets.
     pub fn confirmed(&mut self, source: &Arc<str>, packets: &[(u16, [u8; 16])]) {
         for (packet, digest) in packets {
-            let mut part = 0;
-            while self.forget_if(&(Arc::clone(source), *packet, part), |d, _| d == digest) {
-                part += 1;
+            for part in 0.. {
+                let key = (Arc::clone(source), *packet, part);
+                if self.entries.get(&key).is_none_or(|entry| entry.digest != *digest) {
+                    break;
+                }
+                self.entries.remove(&key);
             }
         }
     }
@@ -65,39 +111,43 @@ impl Unconfirmed {
         self.entries.retain(|(s, _, _), _| s != source);
     }
 
-    /// The oldest batch that is still needed; `None` when nothing is remembered.
-    pub fn oldest_batch(&mut self) -> Option<i64> {
-        while let Some(mut first) = self.by_batch.first_entry() {
-            let batch = *first.key();
-            first.get_mut().retain(|key| self.entries.get(key).is_some_and(|(_, b)| *b == batch));
-            if !first.get().is_empty() {
-                return Some(batch);
-            }
-            first.remove();
-        }
-        None
+    /// The broker has sent again what it would: what an earlier process left behind and did not come is acknowledged.
+    pub fn resumed(&mut self, source: &Arc<str>) {
+        self.entries.retain(|(s, _, _), entry| s != source || !entry.loaded);
     }
 
-    fn forget_if(&mut self, key: &Key, matches: impl Fn(&[u8; 16], i64) -> bool) -> bool {
-        let found = self.entries.get(key).is_some_and(|(digest, batch)| matches(digest, *batch));
-        if found {
-            self.entries.remove(key);
-        }
-        found
+    /// Forgets sources that are no longer configured: nothing of them can come again.
+    pub fn keep_sources(&mut self, sources: &[Arc<str>]) {
+        self.entries.retain(|(s, _, _), _| sources.contains(s));
+    }
+
+    /// `commits.unconfirmed` of a commit that adds `added` and says everything else that is remembered as well.
+    pub fn all_with(&self, added: &[(Arc<str>, Delivery)]) -> Option<Vec<u8>> {
+        let mut all: HashMap<Key, [u8; 16]> =
+            self.entries.iter().map(|(key, entry)| (key.clone(), entry.digest)).collect();
+        all.extend(added.iter().map(|(s, d)| ((Arc::clone(s), d.packet, d.part), d.digest)));
+        let all: Vec<(Arc<str>, Delivery)> = all
+            .into_iter()
+            .map(|((source, packet, part), digest)| (source, Delivery { packet, dup: false, digest, part }))
+            .collect();
+        Some(encode(ALL, &all))
     }
 }
 
-/// `commits.unconfirmed` for these deliveries; `None` when there are none. For each source: length of its name, name,
-/// number of entries (u32), entries; numbers are little-endian.
-pub fn encode(deliveries: &[(Arc<str>, Delivery)]) -> Option<Vec<u8>> {
-    if deliveries.is_empty() {
-        return None;
-    }
+/// `commits.unconfirmed` of a commit that adds these; `None` when there are none.
+pub fn added(deliveries: &[(Arc<str>, Delivery)]) -> Option<Vec<u8>> {
+    (!deliveries.is_empty()).then(|| encode(ADDED, deliveries))
+}
+
+/// The kind; then for each source the length of its name, its name, the number of its entries (u32), and the entries;
+/// numbers are little-endian.
+fn encode(kind: u8, deliveries: &[(Arc<str>, Delivery)]) -> Vec<u8> {
     let mut by_source: BTreeMap<&str, Vec<&Delivery>> = BTreeMap::new();
     for (source, d) in deliveries {
         by_source.entry(source).or_default().push(d);
     }
     let mut out = Vec::with_capacity(deliveries.len() * ENTRY + 64);
+    out.push(kind);
     for (source, entries) in by_source {
         // Both fit: names have at most 128 bytes, and a batch has fewer messages than u32 has numbers.
         out.push(u8::try_from(source.len()).unwrap_or(u8::MAX));
@@ -109,11 +159,11 @@ pub fn encode(deliveries: &[(Arc<str>, Delivery)]) -> Option<Vec<u8>> {
             out.extend_from_slice(&d.digest);
         }
     }
-    Some(out)
+    out
 }
 
-/// The deliveries of a `commits.unconfirmed`; what cannot be read ends it, since a wrong memory would be worse than none.
-pub fn decode(mut bytes: &[u8]) -> Vec<(Arc<str>, Delivery)> {
+/// The deliveries of a blob behind its kind; what cannot be read ends it, since a wrong memory would be worse than none.
+fn decode(mut bytes: &[u8]) -> Vec<(Arc<str>, Delivery)> {
     let mut out = Vec::new();
     while let Some((source, count, rest)) = header(bytes) {
         bytes = rest;
@@ -149,53 +199,88 @@ mod tests {
         Arc::from("home")
     }
 
+    fn other() -> Arc<str> {
+        Arc::from("other")
+    }
+
     #[test]
     fn only_a_marked_message_with_the_same_id_and_contents_repeats() {
         let mut u = Unconfirmed::default();
-        u.committed(1, [(home(), delivery(7, false, 1))]);
+        u.committed([(home(), delivery(7, false, 1))]);
         assert!(u.repeats(&home(), &delivery(7, true, 1)));
         assert!(!u.repeats(&home(), &delivery(7, false, 1)), "an equal new message is another reading");
         assert!(!u.repeats(&home(), &delivery(7, true, 2)), "ids recur");
         assert!(!u.repeats(&home(), &delivery(8, true, 1)));
-        assert!(!u.repeats(&Arc::from("other"), &delivery(7, true, 1)));
+        assert!(!u.repeats(&other(), &delivery(7, true, 1)));
+        u.committed([(home(), delivery(7, false, 3))]);
+        assert!(!u.repeats(&home(), &delivery(7, true, 1)), "the id was used again");
     }
 
     #[test]
-    fn a_confirmed_message_and_a_lost_session_are_forgotten() {
+    fn a_confirmed_message_a_lost_session_and_a_removed_source_are_forgotten() {
         let mut u = Unconfirmed::default();
-        u.committed(1, [(home(), delivery(7, false, 1)), (Arc::from("b"), delivery(7, false, 1))]);
-        u.committed(2, [(home(), delivery(8, false, 2))]);
-        assert_eq!(u.oldest_batch(), Some(1));
+        u.committed([(home(), delivery(7, false, 1)), (other(), delivery(7, false, 1))]);
+        u.committed([(home(), delivery(8, false, 2))]);
         u.confirmed(&home(), &[(7, [1; 16]), (8, [9; 16])]);
         assert!(!u.repeats(&home(), &delivery(7, true, 1)));
         assert!(u.repeats(&home(), &delivery(8, true, 2)), "another digest does not confirm it");
-        u.session_lost(&Arc::from("b"));
-        assert_eq!(u.oldest_batch(), Some(2));
         u.session_lost(&home());
-        assert_eq!(u.oldest_batch(), None);
+        assert!(!u.repeats(&home(), &delivery(8, true, 2)));
+        assert!(u.repeats(&other(), &delivery(7, true, 1)));
+        u.keep_sources(&[home()]);
+        assert!(!u.repeats(&other(), &delivery(7, true, 1)));
     }
 
     #[test]
-    fn the_oldest_are_forgotten_above_the_bound() {
+    fn what_an_earlier_process_left_is_forgotten_unless_it_comes_again() {
         let mut u = Unconfirmed::default();
-        u.committed(1, [(home(), delivery(0, false, 1))]);
-        u.committed(2, (1..=u16::MAX).map(|p| (home(), delivery(p, false, 1))));
-        assert_eq!(u.oldest_batch(), Some(2));
+        u.load(&added(&[(home(), delivery(1, false, 1)), (home(), delivery(2, false, 2))]).unwrap());
+        u.committed([(home(), delivery(3, false, 3))]);
+        u.repeated(&home(), &delivery(2, true, 2));
+        u.resumed(&home());
+        assert!(!u.repeats(&home(), &delivery(1, true, 1)));
+        assert!(u.repeats(&home(), &delivery(2, true, 2)));
+        assert!(u.repeats(&home(), &delivery(3, true, 3)));
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten_above_the_bound_and_the_order_stays_small() {
+        let mut u = Unconfirmed::default();
+        u.committed([(home(), delivery(0, false, 1))]);
+        u.committed((1..=u16::MAX).map(|p| (home(), delivery(p, false, 1))));
         assert!(!u.repeats(&home(), &delivery(0, true, 1)));
         assert!(u.repeats(&home(), &delivery(1, true, 1)));
+        u.session_lost(&home());
+        for round in 0..10_000 {
+            u.committed([(home(), delivery(round % 10, false, 1))]);
+        }
+        assert_eq!(u.entries.len(), 10);
+        assert!(u.order.len() <= 2 * 10 + 1024, "{}", u.order.len());
     }
 
     #[test]
-    fn what_is_written_is_read_again() {
+    fn what_is_written_is_read_again_and_the_whole_memory_replaces_older_rows() {
         let all = vec![
             (home(), delivery(1, false, 3)),
             (home(), Delivery { part: 2, ..delivery(65_535, false, 4) }),
             (Arc::from("z"), delivery(2, false, 5)),
         ];
-        let bytes = encode(&all).unwrap();
-        assert_eq!(decode(&bytes), all);
-        assert_eq!(decode(&bytes[..bytes.len() - 1]), all[..2]);
-        assert_eq!(encode(&[]), None);
+        let bytes = added(&all).unwrap();
+        assert_eq!(decode(&bytes[1..]), all);
+        assert_eq!(decode(&bytes[1..bytes.len() - 1]), all[..2]);
+        assert_eq!(added(&[]), None);
         assert_eq!(decode(&[]), []);
+
+        let mut u = Unconfirmed::default();
+        u.load(&bytes);
+        u.confirmed(&home(), &[(1, [3; 16])]);
+        let whole = u.all_with(&[(home(), delivery(9, false, 9))]).unwrap();
+        let mut v = Unconfirmed::default();
+        v.load(&bytes);
+        v.load(&whole);
+        assert!(!v.repeats(&home(), &delivery(1, true, 3)), "confirmed before the whole memory was written");
+        assert!(v.repeats(&home(), &Delivery { part: 2, ..delivery(65_535, true, 4) }));
+        assert!(v.repeats(&home(), &delivery(9, true, 9)));
+        assert_eq!(v.entries.len(), 3);
     }
 }

@@ -313,17 +313,82 @@ fn a_file_of_a_newer_version_is_refused_and_left_alone() {
 }
 
 #[test]
-fn old_commits_are_deleted_unless_a_broker_may_send_their_messages_again() {
+fn old_commits_are_deleted_and_what_a_broker_may_send_again_stays_known() {
     let mut b = Bench::new();
     b.config.batch_rows = 1;
+    let one = |t| Decoded { readings: vec![reading("7", "t", When::Arrival, f64::from(t))], ..Decoded::default() };
+    let sent = |dup| Some(Delivery { packet: 1, dup, digest: [1; 16], part: 0 });
     b.life(|s| {
-        let one = |t| Decoded { readings: vec![reading("7", "t", at(t), 1.0)], ..Decoded::default() };
         for i in 0..130 {
-            let delivery = (i == 70).then_some(Delivery { packet: 1, dup: false, digest: [1; 16], part: 0 });
-            s.envelope(NOW + i, one(NOW + i), delivery);
+            s.envelope(NOW + i64::from(i), one(i), if i == 70 { sent(false) } else { None });
         }
     });
     assert_eq!(b.rows().len(), 130);
-    assert_eq!(b.text("SELECT min(batch)::VARCHAR || ' ' || max(batch) FROM commits"), ["71 130"]);
+    assert_eq!(b.text("SELECT min(batch)::VARCHAR || ' ' || max(batch) FROM commits"), ["113 130"]);
     assert!(b.dir.path().join("gadwall.lock").exists());
+    b.life(|s| s.envelope(NOW + 1_000, one(70), sent(true)));
+    assert_eq!((b.rows().len(), b.metrics.readings.duplicate.get()), (130, 1));
+    // The broker sends nothing of before again: it is forgotten, also by the next process.
+    b.life(|s| {
+        s.intake.notice(Notice::Resumed("hub".into())).unwrap();
+        s.envelope(NOW + 2_000, one(70), sent(true));
+    });
+    assert_eq!(b.rows().len(), 131);
+}
+
+#[test]
+fn a_lost_session_ends_the_meaning_of_ids_also_for_what_waits_for_its_commit() {
+    let mut b = Bench::new();
+    let one = || Decoded { readings: vec![reading("7", "t", When::Arrival, 1.0)], ..Decoded::default() };
+    let sent = |dup| Some(Delivery { packet: 1, dup, digest: [1; 16], part: 0 });
+    b.life(|s| {
+        s.envelope(NOW, one(), sent(false));
+        s.intake.notice(Notice::SessionLost("hub".into())).unwrap();
+        s.envelope(NOW + 1, one(), sent(true));
+    });
+    assert_eq!(b.rows().len(), 2, "the id of the new session is another message");
+}
+
+#[test]
+fn thousands_of_late_rows_far_apart_are_stored_within_the_memory_limit() {
+    let mut b = Bench::new();
+    b.config.memory_limit = 16_000_000;
+    let old = |i: i64| reading("7", "t", at(1_430_000_000 + i * 90_000), 1.0);
+    b.life(|s| {
+        s.send(NOW, vec![reading("7", "t", at(NOW), 0.0)]);
+        s.send(NOW + 1, (0..3_600).map(old).collect());
+        s.send(NOW + 2, (0..3_600).rev().map(old).collect());
+    });
+    assert_eq!(b.rows().len(), 3_601);
+    assert_eq!(b.metrics.readings.duplicate.get(), 3_600);
+    assert_eq!(b.metrics.store.failed.get(), 0);
+}
+
+#[test]
+fn events_with_times_of_their_own_are_stored_once() {
+    let mut b = Bench::new();
+    let log = |t: i64, text: &str| Event {
+        node: "7".into(),
+        kind: "event-log".into(),
+        when: When::Stored(Timestamp::from_secs(t)),
+        data: text.into(),
+    };
+    let all = || Decoded {
+        events: vec![log(NOW - 5, "a"), log(NOW - 5, "b"), log(NOW - 5, "a"), log(NOW - 90_000, "a")],
+        ..Decoded::default()
+    };
+    b.life(|s| {
+        s.envelope(NOW, all(), None);
+        s.envelope(
+            NOW,
+            Decoded { events: vec![Event { when: When::Arrival, ..log(0, "a") }], ..Decoded::default() },
+            None,
+        );
+    });
+    b.life(|s| s.envelope(NOW + 60, all(), None));
+    let expected: Vec<String> = [(NOW - 90_000, "a"), (NOW - 5, "a"), (NOW - 5, "b"), (NOW, "a")]
+        .iter()
+        .map(|(t, d)| format!("{t} {d}"))
+        .collect();
+    assert_eq!(b.text("SELECT epoch(ts)::BIGINT || ' ' || data FROM events ORDER BY ts, data"), expected);
 }

@@ -111,6 +111,11 @@ impl Writer {
         Arc::clone(&self.catalog)
     }
 
+    /// Forgets what brokers that are not among `sources` might send again. Call it before [`Writer::run`].
+    pub fn keep_sources(&mut self, sources: &[Arc<str>]) {
+        self.unconfirmed.keep_sources(sources);
+    }
+
     /// The stop's deadline, to be set from outside.
     pub fn stop_by(&self) -> Arc<StopBy> {
         Arc::clone(&self.stop_by)
@@ -144,7 +149,7 @@ impl Writer {
                 select_biased! {
                     recv(outlet.nudges) -> nudge => nudged = nudge.is_ok(),
                     recv(outlet.items) -> item => match item {
-                        Ok(item) => self.take(item),
+                        Ok(item) => self.take(item)?,
                         Err(_) => open = false,
                     },
                     default(wait) => {}
@@ -155,7 +160,7 @@ impl Writer {
             nudged |= outlet.nudges.try_recv().is_ok();
             while open && !self.batch.is_full() {
                 match outlet.items.try_recv() {
-                    Ok(item) => self.take(item),
+                    Ok(item) => self.take(item)?,
                     Err(TryRecvError::Empty) => {
                         if std::mem::take(&mut nudged) && !self.batch.is_empty() {
                             self.batch.want();
@@ -175,12 +180,25 @@ impl Writer {
         Ok(())
     }
 
-    fn take(&mut self, item: Item) {
-        match item {
-            Item::Envelope(envelope) => self.batch.push(Instant::now(), envelope),
-            Item::Notice(Notice::Confirmed(source, packets)) => self.unconfirmed.confirmed(&source, &packets),
-            Item::Notice(Notice::SessionLost(source)) => self.unconfirmed.session_lost(&source),
+    fn take(&mut self, item: Item) -> Result<(), WriterError> {
+        let notice = match item {
+            Item::Envelope(envelope) => {
+                self.batch.push(Instant::now(), envelope);
+                return Ok(());
+            }
+            Item::Notice(notice) => notice,
+        };
+        // It says something about everything that was sent before it, so that has to be committed first. A confirmation
+        // speaks of what was answered: that is.
+        if !matches!(notice, Notice::Confirmed(..)) && !self.batch.is_empty() {
+            self.commit()?;
         }
+        match notice {
+            Notice::Confirmed(source, packets) => self.unconfirmed.confirmed(&source, &packets),
+            Notice::SessionLost(source) => self.unconfirmed.session_lost(&source),
+            Notice::Resumed(source) => self.unconfirmed.resumed(&source),
+        }
+        Ok(())
     }
 
     fn alive(&mut self) {
@@ -214,28 +232,20 @@ impl Writer {
             }
             _ => true,
         });
-        commit::write(
-            &self.root.connection,
-            plan,
-            number,
-            clock::realtime(),
-            self.unconfirmed.oldest_batch(),
-            |index, letter| {
-                let envelope = batch.envelopes().get(index)?;
-                let source = Arc::clone(&envelope.source);
-                dead_rate.allows(&source, letter.reason, now).then_some(DeadRow {
-                    ts: envelope.arrival.at,
-                    source,
-                    letter,
-                })
-            },
-        )
+        commit::write(&self.root.connection, plan, number, clock::realtime(), &self.unconfirmed, |index, letter| {
+            let envelope = batch.envelopes().get(index)?;
+            let source = Arc::clone(&envelope.source);
+            dead_rate.allows(&source, letter.reason, now).then_some(DeadRow { ts: envelope.arrival.at, source, letter })
+        })
     }
 
     /// Everything of batch `number` is in the file: learn, count, answer.
     fn durable(&mut self, number: i64, plan: Plan, done: &Done, took: Duration) {
         self.number = number;
-        self.unconfirmed.committed(number, plan.deliveries);
+        for (source, delivery) in &plan.repeated {
+            self.unconfirmed.repeated(source, delivery);
+        }
+        self.unconfirmed.committed(plan.deliveries);
         {
             let mut catalog = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
             for node in plan.nodes {

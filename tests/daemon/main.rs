@@ -18,4 +18,5 @@ mod hub;
 mod json_lines;
 mod life;
 mod mqtt;
+mod recovery;
 mod space;

@@ -24,6 +24,17 @@ pub(super) struct Confirm {
     // Written to, or meant for, a socket that broke before a PINGRESP came.
     doubtful: HashMap<u16, [u8; 16]>,
     ping: Option<Ping>,
+    // The store was told that the broker has sent again what it would, for what an earlier process left behind.
+    resumed: bool,
+}
+
+/// What a PINGRESP says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Pong {
+    /// What the broker is now known to have the acknowledgements of.
+    pub(super) known: Vec<Known>,
+    /// For the first time in this process: everything that the broker would send again from before has come.
+    pub(super) resumed: bool,
 }
 
 #[derive(Debug)]
@@ -67,13 +78,15 @@ impl Confirm {
     ///
     /// Acknowledgements of an earlier connection are among it: the broker sends what it has no acknowledgement for at
     /// once when a session is resumed, before anything else, so what it has not sent by now it has the acknowledgement of.
-    pub(super) fn pong(&mut self) -> Vec<Known> {
-        let Some(ping) = self.ping.take() else { return Vec::new() };
+    pub(super) fn pong(&mut self) -> Pong {
+        let Some(ping) = self.ping.take() else { return Pong::default() };
         let mut known: Vec<Known> = self.written.drain(..ping.written).collect();
         if ping.room {
             known.extend(self.doubtful.drain());
         }
-        known
+        let resumed = ping.room && !self.resumed;
+        self.resumed |= resumed;
+        Pong { known, resumed }
     }
 
     /// The broker has closed the connection in answer to our DISCONNECT: it has everything that was written before.
@@ -97,7 +110,7 @@ impl Confirm {
 
     /// The broker has forgotten the session, and the store will hear of that.
     pub(super) fn session_lost(&mut self) {
-        *self = Self::default();
+        *self = Self { resumed: self.resumed, ..Self::default() };
     }
 }
 
@@ -128,10 +141,10 @@ mod tests {
         confirm.written(2);
         confirm.ping(true);
         confirm.written(3);
-        assert_eq!(confirm.pong(), [(1, A)]);
-        assert_eq!(confirm.pong(), [], "a PINGRESP without a PINGREQ says nothing");
+        assert_eq!(confirm.pong().known, [(1, A)]);
+        assert_eq!(confirm.pong().known, [], "a PINGRESP without a PINGREQ says nothing");
         confirm.ping(true);
-        assert_eq!(confirm.pong(), [(3, B)]);
+        assert_eq!(confirm.pong().known, [(3, B)]);
     }
 
     #[test]
@@ -142,13 +155,13 @@ mod tests {
         confirm.handed(ack(3, Some(A)));
         confirm.ping(true);
         confirm.lost();
-        assert_eq!(confirm.pong(), [], "the PINGREQ went with its connection");
+        assert_eq!(confirm.pong().known, [], "the PINGREQ went with its connection");
         confirm.sent_again(1, &A);
         confirm.sent_again(2, &A);
         confirm.ping(false);
-        assert_eq!(confirm.pong(), [], "a full window may hold back what comes again");
+        assert_eq!(confirm.pong().known, [], "a full window may hold back what comes again");
         confirm.ping(true);
-        let mut known = confirm.pong();
+        let mut known = confirm.pong().known;
         known.sort_unstable();
         assert_eq!(known, [(2, B), (3, A)]);
     }
@@ -161,7 +174,7 @@ mod tests {
         written(&mut confirm, 2, B);
         confirm.session_lost();
         confirm.ping(true);
-        assert_eq!(confirm.pong(), []);
+        assert_eq!(confirm.pong().known, []);
         assert_eq!(confirm.closed(), []);
     }
 
@@ -174,7 +187,7 @@ mod tests {
         confirm.ping(true);
         written(&mut confirm, 1, B);
         written(&mut confirm, 2, B);
-        let known = confirm.pong();
+        let known = confirm.pong().known;
         assert_eq!((known.len(), known[0]), (MOST - 2, (3, A)));
         assert_eq!(confirm.closed(), [(1, B), (2, B)]);
     }

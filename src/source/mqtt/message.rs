@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::codec::json;
 use crate::config::{MqttFormat, Subscription};
-use crate::reading::{DeadLetter, DeadReason, Decoded, When};
+use crate::reading::{Arrival, DeadLetter, DeadReason, Decoded, When};
 
 /// Longest part of a topic that the detail of a dead letter shows, in characters.
 const SHOWN_TOPIC: usize = 200;
@@ -48,7 +48,7 @@ fn decode(subscriptions: &[Subscription], topic: &[u8], payload: &[u8]) -> Decod
     let Some((subscription, captures)) = found else {
         return dead(DeadReason::UnmatchedTopic, format!("no pattern of `subscribe` matches `{}`", shown(text)));
     };
-    match subscription.format {
+    let mut decoded = match subscription.format {
         MqttFormat::Json => {
             let options = json::Options {
                 node: &captures.node,
@@ -57,7 +57,12 @@ fn decode(subscriptions: &[Subscription], topic: &[u8], payload: &[u8]) -> Decod
             };
             json::decode(payload, &options)
         }
+    };
+    // The excerpt is of the payload: only the topic says who sent it.
+    for letter in &mut decoded.dead {
+        letter.detail = format!("topic `{}`: {}", shown(text), letter.detail);
     }
+    decoded
 }
 
 /// A topic is up to 64 KiB; a person needs its beginning.
@@ -68,11 +73,16 @@ fn shown(topic: &str) -> Cow<'_, str> {
     }
 }
 
-/// Whether the store could not tell a second copy of this from new readings: some of it has no time of its own.
-pub(super) fn needs_delivery(content: &Decoded) -> bool {
+/// Whether the store could not tell a second copy of this from new readings: some of it has no time of its own, or one that
+/// is not believed, so that the arrival counts.
+pub(super) fn needs_delivery(content: &Decoded, arrival: Arrival) -> bool {
+    let keeps_its_time = |when: &When| match when {
+        When::Arrival => false,
+        When::Live(ts) | When::Stored(ts) => arrival.believes(*ts),
+    };
     !content.dead.is_empty()
-        || content.readings.iter().any(|r| r.when == When::Arrival)
-        || content.events.iter().any(|e| e.when == When::Arrival)
+        || !content.readings.iter().all(|r| keeps_its_time(&r.when))
+        || !content.events.iter().all(|e| keeps_its_time(&e.when))
 }
 
 /// First 16 bytes of the SHA-256 over topic, a zero byte and payload.

@@ -157,6 +157,9 @@ impl Source {
             self.status.dead.inc();
         }
         self.limit.thin(&mut content.dead, std::time::Instant::now());
+        if let Some(letter) = content.dead.last() {
+            self.status.note_dead(letter.reason, &letter.detail);
+        }
         content
     }
 

@@ -37,8 +37,11 @@ impl Session<'_> {
             Event::Incoming(Packet::SubAck(suback)) => self.subscribed(&suback),
             Event::Incoming(Packet::Publish(publish)) => self.message(&publish, stop).await?,
             Event::Incoming(Packet::PingResp(_)) => {
-                let known = self.source.confirm.pong();
-                self.confirmed(known)?;
+                let pong = self.source.confirm.pong();
+                self.confirmed(pong.known)?;
+                if pong.resumed {
+                    self.source.intake.notice(Notice::Resumed(Arc::clone(&self.source.status.name)))?;
+                }
             }
             Event::Outgoing(Outgoing::PubAck(packet) | Outgoing::PubRec(packet)) => self.source.confirm.written(packet),
             Event::Outgoing(Outgoing::PingReq) => {
@@ -122,13 +125,14 @@ impl Session<'_> {
             }
             return Ok(());
         }
+        let arrival = source.clock.now();
         let content = source.read(publish);
-        let readings = content.readings.len() as u64;
+        let rows = (content.readings.len() + content.events.len()) as u64;
         if stopping {
-            source.metrics.readings.dropped(DropReason::Stopping).add(readings);
+            source.metrics.readings.dropped(DropReason::Stopping).add(rows);
             return Ok(());
         }
-        let digest = (answered && message::needs_delivery(&content)).then(|| message::digest(publish));
+        let digest = (answered && message::needs_delivery(&content, arrival)).then(|| message::digest(publish));
         let ack = Ack { packet: publish.pkid, qos: publish.qos, digest };
         if let Some(digest) = &digest {
             source.confirm.sent_again(publish.pkid, digest);
@@ -151,7 +155,7 @@ impl Session<'_> {
         };
         let envelope = Envelope {
             source: Arc::clone(&source.status.name),
-            arrival: source.clock.now(),
+            arrival,
             content,
             delivery: digest.map(|digest| Delivery { packet: publish.pkid, dup: publish.dup, digest, part: 0 }),
             waiting: false,
@@ -163,7 +167,7 @@ impl Session<'_> {
             // What did not get in is not acknowledged; with QoS 0 it is gone.
             _ = stop.wait_for(|stop| *stop) => {
                 if !answered {
-                    source.metrics.readings.dropped(DropReason::Stopping).add(readings);
+                    source.metrics.readings.dropped(DropReason::Stopping).add(rows);
                 }
             }
         }

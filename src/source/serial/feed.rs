@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -65,6 +65,10 @@ struct Desk {
     unanswered: usize,
     dropping: bool,
     closed: bool,
+    // When a line was last read that made sense, and how long none may.
+    readable_at: Instant,
+    patience: Duration,
+    unreadable: bool,
 }
 
 impl Feed {
@@ -96,6 +100,9 @@ impl Feed {
             unanswered: 0,
             dropping: false,
             closed: false,
+            readable_at: Instant::now(),
+            patience: config.silence,
+            unreadable: false,
         };
         Self { lines: Lines::new(config.max_line), format, desk }
     }
@@ -108,6 +115,7 @@ impl Feed {
             hub.interrupt();
         }
         self.desk.out = Outgoing::default();
+        self.desk.readable_at = Instant::now();
         self.desk.connection += 1;
         self.desk.unanswered = 0;
     }
@@ -120,8 +128,10 @@ impl Feed {
         let Self { lines, format, desk } = self;
         let arrival = desk.clock.now();
         let mut content = Decoded::default();
+        let dead_before = desk.status.dead.get();
+        let mut frames = 0;
         lines.feed(bytes, &mut |line| {
-            desk.status.frames.inc();
+            frames += 1;
             match line {
                 Line::TooLong { head, len } => {
                     desk.status.skipped_bytes.add(len as u64);
@@ -152,7 +162,22 @@ impl Feed {
             }
         });
         desk.send(content, arrival);
+        desk.status.frames.add(frames);
+        desk.made_sense(frames > desk.status.dead.get() - dead_before, Instant::now());
         if desk.closed { Err(Closed) } else { Ok(()) }
+    }
+
+    /// Something was dropped, and nothing has been taken since.
+    pub(super) fn is_dropping(&self) -> bool {
+        self.desk.dropping
+    }
+
+    /// Looks whether the store has caught up; for ports that have nothing to say meanwhile.
+    pub(super) fn look(&mut self) {
+        let queue = &self.desk.metrics.queue;
+        if queue.depth.get() <= queue.capacity.get() / 2 {
+            self.desk.keeps_up();
+        }
     }
 
     /// Takes word from the writer.
@@ -182,6 +207,7 @@ impl Desk {
 
     fn send(&mut self, mut content: Decoded, arrival: Arrival) {
         let readings = content.readings.len();
+        let rows = readings + content.events.len();
         self.status.read(readings);
         self.metrics.readings.received.add(readings as u64);
         self.status.dead.add(content.dead.len() as u64);
@@ -189,6 +215,9 @@ impl Desk {
             self.metrics.readings.dead(letter.reason).inc();
         }
         self.limit.thin(&mut content.dead, Instant::now());
+        if let Some(letter) = content.dead.last() {
+            self.status.note_dead(letter.reason, &letter.detail);
+        }
         if content.is_empty() {
             return;
         }
@@ -210,7 +239,7 @@ impl Desk {
             Err(refused) => {
                 // Known at once, so that the batch that ends next is not taken for stored.
                 self.note_failed(number);
-                self.refused(&refused, readings);
+                self.refused(&refused, rows);
             }
         }
     }
@@ -273,7 +302,7 @@ impl Desk {
         from < self.failed_below.min(before) || self.failed.iter().any(|n| (from..before).contains(n))
     }
 
-    fn refused(&mut self, refused: &Refused, readings: usize) {
+    fn refused(&mut self, refused: &Refused, rows: usize) {
         let reason = match refused {
             Refused::Full => DropReason::IntakeFull,
             Refused::Closed => {
@@ -281,11 +310,11 @@ impl Desk {
                 DropReason::Stopping
             }
         };
-        self.metrics.readings.dropped(reason).add(readings as u64);
+        self.metrics.readings.dropped(reason).add(rows as u64);
         if *refused == Refused::Full && !self.dropping {
             self.dropping = true;
             tracing::warn!(source = %self.status.name, "the store does not keep up: readings are dropped");
-            self.status.set_problems(vec!["the store does not keep up: readings are dropped".into()]);
+            self.show_problems();
         }
     }
 
@@ -293,7 +322,37 @@ impl Desk {
         if self.dropping {
             self.dropping = false;
             tracing::info!(source = %self.status.name, "the store keeps up again");
-            self.status.set_problems(Vec::new());
+            self.show_problems();
         }
+    }
+
+    /// Notes whether what was just read had a line that made sense. A port that only ever gives garbage is no better than
+    /// a silent one.
+    fn made_sense(&mut self, sense: bool, now: Instant) {
+        if sense {
+            self.readable_at = now;
+        }
+        let unreadable = now.saturating_duration_since(self.readable_at) >= self.patience;
+        if unreadable != self.unreadable {
+            self.unreadable = unreadable;
+            if unreadable {
+                tracing::warn!(source = %self.status.name, "bytes come, and no line of them makes sense: is the baud rate right?");
+            } else {
+                tracing::info!(source = %self.status.name, "lines make sense again");
+            }
+            self.show_problems();
+        }
+    }
+
+    fn show_problems(&self) {
+        let mut problems = Vec::new();
+        if self.dropping {
+            problems.push("the store does not keep up: readings are dropped".to_owned());
+        }
+        if self.unreadable {
+            let patience = humantime::format_duration(self.patience);
+            problems.push(format!("bytes come, and none made sense for {patience}: is the baud rate right?"));
+        }
+        self.status.set_problems(problems);
     }
 }

@@ -27,6 +27,9 @@ const CHUNK: usize = 4_096;
 /// How long a write may make no progress before the link counts as gone.
 const STALLED: Duration = Duration::from_secs(2);
 
+/// How often is looked whether the store has caught up, while it has not.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// How long a stop waits for the answers to batches that are on their way to the store.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -215,6 +218,7 @@ impl Port {
                     Err(e) => return Ok(self.gone(lost(&e))),
                 },
                 () = sleep_until(silent_at), if drained_by.is_none() => return Ok(Gone::Silent),
+                () = sleep(LOOK), if self.feed.is_dropping() => self.feed.look(),
             }
         }
     }

@@ -139,7 +139,8 @@ impl Writer {
             };
             // The dead letters of the attempt were not written: they have not used their rate up.
             self.dead_rate = rate;
-            if at_once && is_about_content(&error) && self.commits_something(number) {
+            let apart_helps = is_out_of_memory(&error) && self.batch.envelopes().len() > 1;
+            if at_once && (is_about_content(&error) || apart_helps) && self.commits_something(number) {
                 blamed += 1;
                 if blamed >= tries {
                     return Ok(Err(error));
@@ -269,6 +270,11 @@ fn is_about_content(error: &str) -> bool {
     ];
     let lower = error.to_lowercase();
     CONTENT.iter().any(|c| error.contains(c)) && !STORE.iter().any(|s| lower.contains(&s.to_lowercase()))
+}
+
+/// Whether memory was short: for a batch, smaller commits may do.
+fn is_out_of_memory(error: &str) -> bool {
+    error.contains("Out of Memory Error")
 }
 
 #[cfg(test)]

@@ -221,7 +221,8 @@ impl Daemon {
         &self.address
     }
 
-    fn pid(&self) -> Pid {
+    /// Its process.
+    pub fn pid(&self) -> Pid {
         Pid::from_child(self.child.as_ref().expect("the daemon runs"))
     }
 
