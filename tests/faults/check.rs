@@ -155,10 +155,11 @@ fn messages(counts: &mut Counts, ledger: &Ledger, stored: &Stored, since: i64, b
         *copies.entry(i).or_default() += 1;
     }
     counts.stored = copies.len();
-    let mut stuck_sent = 0;
+    let (mut stuck_sent, mut stuck_acked) = (0, 0);
     for (i, acknowledged) in ledger.messages.iter().enumerate() {
         if load::kind(i) == Kind::Stuck {
             stuck_sent += 1;
+            stuck_acked += usize::from(*acknowledged);
             continue;
         }
         let topic = load::topic(i);
@@ -176,20 +177,13 @@ fn messages(counts: &mut Counts, ledger: &Ledger, stored: &Stored, since: i64, b
         counts.twice_by_broker += found.min(may).saturating_sub(1);
         counts.wrong(|c| &mut c.twice, found.saturating_sub(may), || format!("{found} times: {topic}"));
     }
-    // They are all equal, so only their number can be right. All that is sent is acknowledged at the end of a round.
+    // They are all equal, so only their number can be right.
     counts.stored += stuck.min(stuck_sent);
     match broker {
         None => {
-            counts.wrong(
-                |c| &mut c.lost,
-                stuck_sent.saturating_sub(stuck),
-                || format!("{stuck} of {stuck_sent} equal messages"),
-            );
-            counts.wrong(
-                |c| &mut c.twice,
-                stuck.saturating_sub(stuck_sent),
-                || format!("{stuck} of {stuck_sent} equal messages"),
-            );
+            let text = || format!("{stuck} of {stuck_sent} equal messages, {stuck_acked} of them acknowledged");
+            counts.wrong(|c| &mut c.lost, stuck_acked.saturating_sub(stuck), text);
+            counts.wrong(|c| &mut c.twice, stuck.saturating_sub(stuck_sent), text);
         }
         Some(b) => {
             let sent = b.new.get("stuck/s").copied().unwrap_or(0);

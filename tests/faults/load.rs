@@ -76,7 +76,7 @@ pub fn record(j: i64) -> Record {
 }
 
 /// What was sent and what was acknowledged.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Ledger {
     /// For each message whether the broker has acknowledged it.
     pub messages: Vec<bool>,
