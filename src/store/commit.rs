@@ -69,7 +69,7 @@ pub fn write(
         connection.execute("INSERT INTO g.meta VALUES ('floor', ?)", params![floor.micros().to_string()])?;
     }
     let trim = batch % TRIM_EVERY == 0;
-    let memory = if trim { unconfirmed.all_with(&plan.deliveries) } else { redelivery::added(&plan.deliveries) };
+    let memory = if trim { Some(unconfirmed.all_with(&plan.deliveries)) } else { redelivery::added(&plan.deliveries) };
     connection
         .execute("INSERT INTO g.commits VALUES (?, make_timestamp(?), ?)", params![batch, at.micros(), memory])?;
     if trim {

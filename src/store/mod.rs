@@ -101,6 +101,8 @@ impl Loaded {
         metrics.store.series.set(i64::try_from(catalog.series_count()).unwrap_or(i64::MAX));
         let catalog: Arc<RwLock<Catalog>> = Arc::new(RwLock::new(catalog));
         let reader = Reader::new(&root.connection, Arc::clone(&catalog)).map_err(|e| root.explain(e))?;
+        // Its thread begins in a moment; nobody who asks before that must think it stuck.
+        metrics.store.writer_alive_at.set(crate::clock::boottime());
         let writer = Writer::new(root, reader.clone(), catalog, Arc::clone(metrics), config, commits, trim);
         Ok(Store { writer_stop_by: writer.stop_by(), writer, reader, lock })
     }

@@ -122,7 +122,7 @@ impl Unconfirmed {
     }
 
     /// `commits.unconfirmed` of a commit that adds `added` and says everything else that is remembered as well.
-    pub fn all_with(&self, added: &[(Arc<str>, Delivery)]) -> Option<Vec<u8>> {
+    pub fn all_with(&self, added: &[(Arc<str>, Delivery)]) -> Vec<u8> {
         let mut all: HashMap<Key, [u8; 16]> =
             self.entries.iter().map(|(key, entry)| (key.clone(), entry.digest)).collect();
         all.extend(added.iter().map(|(s, d)| ((Arc::clone(s), d.packet, d.part), d.digest)));
@@ -130,7 +130,7 @@ impl Unconfirmed {
             .into_iter()
             .map(|((source, packet, part), digest)| (source, Delivery { packet, dup: false, digest, part }))
             .collect();
-        Some(encode(ALL, &all))
+        encode(ALL, &all)
     }
 }
 
@@ -274,7 +274,7 @@ mod tests {
         let mut u = Unconfirmed::default();
         u.load(&bytes);
         u.confirmed(&home(), &[(1, [3; 16])]);
-        let whole = u.all_with(&[(home(), delivery(9, false, 9))]).unwrap();
+        let whole = u.all_with(&[(home(), delivery(9, false, 9))]);
         let mut v = Unconfirmed::default();
         v.load(&bytes);
         v.load(&whole);

@@ -12,6 +12,7 @@
 #![expect(clippy::print_stderr, reason = "a test that fails shows the logs of the processes that it started")]
 
 mod durability;
+#[expect(dead_code, reason = "the fault suite uses more of it")]
 mod harness;
 mod http;
 mod hub;

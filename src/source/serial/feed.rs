@@ -68,7 +68,8 @@ struct Desk {
     // When a line was last read that made sense, and how long none may.
     readable_at: Instant,
     patience: Duration,
-    unreadable: bool,
+    // None has for longer than that, since this moment.
+    unreadable: Option<Instant>,
 }
 
 impl Feed {
@@ -102,7 +103,7 @@ impl Feed {
             closed: false,
             readable_at: Instant::now(),
             patience: config.silence,
-            unreadable: false,
+            unreadable: None,
         };
         Self { lines: Lines::new(config.max_line), format, desk }
     }
@@ -333,8 +334,8 @@ impl Desk {
             self.readable_at = now;
         }
         let unreadable = now.saturating_duration_since(self.readable_at) >= self.patience;
-        if unreadable != self.unreadable {
-            self.unreadable = unreadable;
+        if unreadable != self.unreadable.is_some() {
+            self.unreadable = unreadable.then_some(now);
             if unreadable {
                 tracing::warn!(source = %self.status.name, "bytes come, and no line of them makes sense: is the baud rate right?");
             } else {
@@ -349,7 +350,7 @@ impl Desk {
         if self.dropping {
             problems.push("the store does not keep up: readings are dropped".to_owned());
         }
-        if self.unreadable {
+        if self.unreadable.is_some() {
             let patience = humantime::format_duration(self.patience);
             problems.push(format!("bytes come, and none made sense for {patience}: is the baud rate right?"));
         }
