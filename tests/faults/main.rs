@@ -66,9 +66,9 @@ const FAULTS: &[Fault] = &[
     fault("broker-stopped", 1, kill::broker_stopped),
     fault("port-renamed", 1, kill::port_renamed),
     // What a damaged file comes to is not acknowledged means durable, but that the daemon starts and says what is gone.
-    fault("damaged-wal-cut", 0, disk::wal_cut),
-    fault("damaged-wal-flip", 0, disk::wal_flipped),
-    fault("damaged-file", 0, disk::file_damaged),
+    fault("damaged-wal-cut", 1, disk::wal_cut),
+    fault("damaged-wal-flip", 1, disk::wal_flipped),
+    fault("damaged-file", 1, disk::file_damaged),
 ];
 
 fn main() -> std::process::ExitCode {

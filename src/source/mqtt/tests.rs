@@ -376,18 +376,29 @@ fn a_burst_arrives_whole_through_a_small_intake_and_a_small_window() {
         let mut values = Vec::new();
         let mut batch = Vec::new();
         while values.len() < 5_000 {
-            crossbeam_channel::select! {
-                recv(gateway.outlet.items) -> item => match item.unwrap() {
+            let mut nudged = false;
+            let first = crossbeam_channel::select! {
+                recv(gateway.outlet.items) -> item => Some(item.unwrap()),
+                recv(gateway.outlet.nudges) -> _ => {
+                    nudged = true;
+                    None
+                }
+                default(std::time::Duration::from_secs(30)) => panic!("stuck at {}", values.len()),
+            };
+            // A wish for a commit covers what was sent before it: the channel is emptied first.
+            for item in first.into_iter().chain(gateway.outlet.items.try_iter()) {
+                match item {
                     Item::Envelope(carried) => {
                         values.push(carried.content.readings[0].value);
                         batch.push(carried);
                     }
                     Item::Notice(notice) => panic!("{notice:?}"),
-                },
-                recv(gateway.outlet.nudges) -> _ => for carried in batch.drain(..) {
+                }
+            }
+            if nudged {
+                for carried in batch.drain(..) {
                     carried.answer(Outcome::Committed);
-                },
-                default(std::time::Duration::from_secs(30)) => panic!("stuck at {}", values.len()),
+                }
             }
         }
         for carried in batch.drain(..) {

@@ -124,7 +124,7 @@ impl Writer {
                     // committed; the catalog is read from the file.
                     tracing::info!(number, "the commit that failed had been durable: it is answered and not repeated");
                     let done = Done { committed: planned, ..Done::default() };
-                    self.reload(&mut plan);
+                    self.reload(&mut plan, planned);
                     self.durable(number, plan, &done, started.elapsed());
                     return Ok(Ok(()));
                 }
@@ -235,7 +235,8 @@ impl Writer {
     }
 
     /// After a commit whose answer was lost the catalog is read from the file: late rows may have been stored or not.
-    pub(super) fn reload(&mut self, plan: &mut Plan) {
+    /// `counted` readings of it are going to be added to the number of rows, which has them already.
+    pub(super) fn reload(&mut self, plan: &mut Plan, counted: u64) {
         self.count_unsynced();
         match (self.root.load_catalog(), self.root.count("readings")) {
             (Ok(catalog), Ok(rows)) => {
@@ -243,7 +244,7 @@ impl Writer {
                 plan.nodes.clear();
                 plan.series.clear();
                 plan.newest.clear();
-                self.metrics.store.readings.set(rows);
+                self.metrics.store.readings.set(rows - i64::try_from(counted).unwrap_or(0));
             }
             (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "the catalog was not read again"),
         }

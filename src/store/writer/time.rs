@@ -56,7 +56,7 @@ impl Writer {
         // Whether the step is durable shows in the tables: nothing is looked up by a batch number.
         let mut pause = RETRY.0;
         self.recover(self.number, &error, &mut pause)?;
-        self.reload(&mut Plan::default());
+        self.reload(&mut Plan::default(), 0);
         self.time.put_off();
         Ok(false)
     }
