@@ -175,10 +175,7 @@ impl Feed {
 
     /// Looks whether the store has caught up; for ports that have nothing to say meanwhile.
     pub(super) fn look(&mut self) {
-        let queue = &self.desk.metrics.queue;
-        if queue.depth.get() <= queue.capacity.get() / 2 {
-            self.desk.keeps_up();
-        }
+        self.desk.look();
     }
 
     /// Takes word from the writer.
@@ -236,7 +233,7 @@ impl Desk {
             Receipt::none()
         };
         match self.give(content, arrival, false, receipt) {
-            Ok(()) => self.keeps_up(),
+            Ok(()) => self.look(),
             Err(refused) => {
                 // Known at once, so that the batch that ends next is not taken for stored.
                 self.note_failed(number);
@@ -319,8 +316,10 @@ impl Desk {
         }
     }
 
-    fn keeps_up(&mut self) {
-        if self.dropping {
+    /// Half of the channel has to be free again: at its bound it is full one moment and takes a line the next.
+    fn look(&mut self) {
+        let queue = &self.metrics.queue;
+        if self.dropping && queue.depth.get() <= queue.capacity.get() / 2 {
             self.dropping = false;
             tracing::info!(source = %self.status.name, "the store keeps up again");
             self.show_problems();
