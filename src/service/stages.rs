@@ -249,7 +249,7 @@ impl Sources {
     fn spawn(self, tx: &Sender<Ended>) -> Vec<tokio::task::JoinHandle<()>> {
         let mut tasks = Vec::new();
         for (config, status) in self.serial {
-            let (tx, name) = (tx.clone(), Arc::clone(&status.name));
+            let name = Arc::clone(&status.name);
             let run = source::serial::run(
                 config,
                 self.intake.clone(),
@@ -258,13 +258,10 @@ impl Sources {
                 status,
                 self.stop.clone(),
             );
-            tasks.push(tokio::spawn(async move {
-                let result = run.await.map_err(|e| e.to_string());
-                let _ = tx.send(Ended::Source(name, result));
-            }));
+            tasks.push(tokio::spawn(watched(name, run, tx.clone())));
         }
         for (config, status) in self.mqtt {
-            let (tx, name) = (tx.clone(), Arc::clone(&status.name));
+            let name = Arc::clone(&status.name);
             let run = source::mqtt::run(
                 config,
                 self.intake.clone(),
@@ -273,11 +270,15 @@ impl Sources {
                 status,
                 self.stop.clone(),
             );
-            tasks.push(tokio::spawn(async move {
-                let result = run.await.map_err(|e| e.to_string());
-                let _ = tx.send(Ended::Source(name, result));
-            }));
+            tasks.push(tokio::spawn(watched(name, run, tx.clone())));
         }
         tasks
     }
+}
+
+/// Runs a source, and tells when and how it has ended.
+async fn watched<E: std::fmt::Display>(name: Arc<str>, run: impl Future<Output = Result<(), E>>, tx: Sender<Ended>) {
+    let result = run.await.map_err(|e| e.to_string());
+    // Nobody listens any more only when the process is ending.
+    let _ = tx.send(Ended::Source(name, result));
 }
