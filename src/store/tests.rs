@@ -306,7 +306,7 @@ fn a_file_of_a_newer_version_is_refused_and_left_alone() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{} was written by a newer version of gadwall (schema 999); this one knows up to schema 2: install the newer version",
+            "{} was written by a newer version of gadwall (schema 999); this one knows up to schema 3: install the newer version",
             b.config.path.display()
         )
     );
