@@ -11,12 +11,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{TryRecvError, select_biased};
 
-use super::admission::Admission;
+use super::admission::{Admission, Admissions};
 use super::bounds::{DeadRate, Trim};
 use super::catalog::Catalog;
 use super::commit::{self, Done};
 use super::open::Root;
-use super::plan::{DeadRow, Limits, Plan, Planner};
+use super::plan::{DeadRow, Fresh, Limits, Plan, Planner};
 use super::poison::{self, Poison};
 use super::reader::Reader;
 use super::redelivery::Unconfirmed;
@@ -75,6 +75,17 @@ impl StopBy {
     }
 }
 
+/// What the file says of the writer's work so far.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// The number of the last batch, and what its broker may send again.
+    pub commits: (i64, Unconfirmed),
+    /// Rows of the tables that are cut to a bound.
+    pub trim: Trim,
+    /// How far the rollups are.
+    pub rolled: Rolled,
+}
+
 /// The store's writing half. It owns the writing connection and is moved to its thread.
 pub struct Writer {
     root: Root,
@@ -90,7 +101,7 @@ pub struct Writer {
     time: Timekeeper,
     rollups: Rollups,
     retention: Retention,
-    admission: Admission,
+    admission: Admissions,
     /// Something was removed since names were last looked through.
     removed: bool,
     strays_at: Option<Instant>,
@@ -109,9 +120,7 @@ impl Writer {
         catalog: Arc<RwLock<Catalog>>,
         metrics: Arc<Metrics>,
         config: &config::Store,
-        (number, unconfirmed): (i64, Unconfirmed),
-        trim: Trim,
-        rolled: Rolled,
+        Known { commits: (number, unconfirmed), trim, rolled }: Known,
     ) -> Self {
         let limits = Limits { nodes: config.max_nodes, series: config.max_series };
         let dir = config.path.parent().unwrap_or(Path::new("."));
@@ -132,7 +141,10 @@ impl Writer {
             time: Timekeeper::new(&config.path),
             rollups: Rollups::new(rolled, Tz::UTC),
             retention: Retention::new(config),
-            admission: Admission::new(limits.series_of_source()),
+            admission: Admissions {
+                nodes: Admission::new(limits.nodes_of_source()),
+                series: Admission::new(limits.series_of_source()),
+            },
             removed: true,
             strays_at: None,
             stop_by: Arc::default(),
@@ -291,10 +303,6 @@ impl Writer {
         }
         self.metrics.clock.unsynced.add(self.time.committed(&plan, done));
         self.unconfirmed.committed(plan.deliveries);
-        let now = Instant::now();
-        for (source, series) in &plan.new_of_source {
-            self.admission.admitted(source, *series, now);
-        }
         drop(plan.rolled);
         self.rollups.marked(done.marks.iter().copied());
         {
@@ -306,6 +314,11 @@ impl Writer {
                 catalog.add_series(series);
             }
             time::learn(&mut catalog, plan.newest);
+            let now = Instant::now();
+            for (source, Fresh { nodes, series }) in &plan.fresh {
+                self.admission.nodes.admitted(source, *nodes, catalog.nodes_of_source(source), now);
+                self.admission.series.admitted(source, *series, catalog.series_of_source(source), now);
+            }
             self.metrics.store.nodes.set(gauge(catalog.node_count()));
             self.metrics.store.series.set(gauge(catalog.series_count()));
         }
