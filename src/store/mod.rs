@@ -4,6 +4,7 @@ mod bounds;
 pub mod catalog;
 mod commit;
 mod floor;
+mod last_batch;
 mod lock;
 mod open;
 mod plan;
@@ -14,6 +15,7 @@ mod redelivery;
 mod rows;
 pub mod schema;
 mod space;
+mod suspicion;
 #[cfg(test)]
 mod tests;
 mod timekeeper;
@@ -32,6 +34,7 @@ use crate::config;
 use crate::metrics::Metrics;
 use catalog::Catalog;
 use recovery::Watch;
+use suspicion::Suspicion;
 
 /// An opened store.
 pub struct Store {
@@ -80,6 +83,7 @@ struct Loaded {
     commits: (i64, redelivery::Unconfirmed),
     trim: bounds::Trim,
     readings: i64,
+    last_batch: last_batch::LastBatch,
 }
 
 fn load(config: &config::Store) -> Result<Loaded, OpenError> {
@@ -90,20 +94,23 @@ fn load(config: &config::Store) -> Result<Loaded, OpenError> {
     let commits = root.load_commits().map_err(explain)?;
     let trim = bounds::Trim::new(root.count("dead_letters").map_err(explain)?, root.count("events").map_err(explain)?);
     let readings = root.count("readings").map_err(explain)?;
-    Ok(Loaded { root, catalog, commits, trim, readings })
+    let last_batch = last_batch::LastBatch::beside(&config.path);
+    Ok(Loaded { root, catalog, commits, trim, readings, last_batch })
 }
 
 impl Loaded {
     fn into_store(self, config: &config::Store, metrics: &Arc<Metrics>, lock: Lock) -> Result<Store, OpenError> {
-        let Self { root, catalog, commits, trim, readings } = self;
+        let Self { root, catalog, commits, trim, readings, last_batch } = self;
         metrics.store.readings.set(readings);
         metrics.store.nodes.set(i64::try_from(catalog.node_count()).unwrap_or(i64::MAX));
         metrics.store.series.set(i64::try_from(catalog.series_count()).unwrap_or(i64::MAX));
         let catalog: Arc<RwLock<Catalog>> = Arc::new(RwLock::new(catalog));
-        let reader = Reader::new(&root.connection, Arc::clone(&catalog)).map_err(|e| root.explain(e))?;
+        let suspicion = Suspicion::new(&config.path, Arc::clone(metrics));
+        let reader = Reader::new(&root.connection, Arc::clone(&catalog), suspicion).map_err(|e| root.explain(e))?;
         // Its thread begins in a moment; nobody who asks before that must think it stuck.
         metrics.store.writer_alive_at.set(crate::clock::boottime());
-        let writer = Writer::new(root, reader.clone(), catalog, Arc::clone(metrics), config, commits, trim);
+        let writer =
+            Writer::new(root, reader.clone(), catalog, Arc::clone(metrics), config, commits, trim).noting(last_batch);
         Ok(Store { writer_stop_by: writer.stop_by(), writer, reader, lock })
     }
 }
