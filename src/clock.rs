@@ -17,6 +17,7 @@ pub use machine::{Machine, boottime, realtime};
 use crate::config::{self, Trust};
 use crate::metrics::Metrics;
 use crate::reading::{Arrival, Timestamp};
+use crate::zone::Tz;
 
 /// A change of CLOCK_REALTIME against CLOCK_BOOTTIME by more than this between two looks is a jump, and so much before
 /// the floor a clock may be: microseconds. What is slewed stays far below it.
@@ -50,6 +51,7 @@ struct Shared {
     patience: i64,
     keeps_time: bool,
     boot: Arc<str>,
+    zone: Tz,
     state: Mutex<State>,
 }
 
@@ -74,17 +76,18 @@ impl Clock {
     /// The clock of this machine with the settings of `config`.
     pub fn with(config: &config::Clock, metrics: Arc<Metrics>) -> Self {
         let mark: Option<PathBuf> = config.synchronised_file.clone();
-        Self::of(Box::new(Board::new(mark)), config.trust, config.patience, metrics)
+        let zone = config.timezone.unwrap_or_else(machine::zone);
+        Self::of(Box::new(Board::new(mark)), config.trust, config.patience, zone, metrics)
     }
 
-    /// The clock of `machine`.
-    pub fn of(machine: Box<dyn Machine>, trust: Trust, patience: Duration, metrics: Arc<Metrics>) -> Self {
+    /// The clock of `machine`, which stands in `zone`.
+    pub fn of(machine: Box<dyn Machine>, trust: Trust, patience: Duration, zone: Tz, metrics: Arc<Metrics>) -> Self {
         let keeps_time = machine.keeps_time();
         let boot = machine.boot_id();
         let patience = i64::try_from(patience.as_micros()).unwrap_or(i64::MAX);
         let offset = offset(&*machine).0;
         let state = Mutex::new(State { offset, right_since: None, doubt_since: 0, floor: None });
-        let clock = Self(Arc::new(Shared { machine, metrics, trust, patience, keeps_time, boot, state }));
+        let clock = Self(Arc::new(Shared { machine, metrics, trust, patience, keeps_time, boot, zone, state }));
         clock.refresh();
         clock
     }
@@ -171,6 +174,11 @@ impl Clock {
     /// The kernel's id of this boot. CLOCK_BOOTTIME is comparable within one boot only.
     pub fn boot(&self) -> &Arc<str> {
         &self.0.boot
+    }
+
+    /// The time zone of local times and days (`[clock] timezone`).
+    pub fn zone(&self) -> Tz {
+        self.0.zone
     }
 
     /// A trusted clock has stamped an arrival at `stamp`, in this life or an earlier one: what is before it is not right.

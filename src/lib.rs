@@ -4,6 +4,7 @@
 //!
 //! - [`config`]: what the user wants
 //! - [`reading`]: what travels between the stages
+//! - [`zone`]: local time; pure
 //! - [`metrics`], [`clock`]: what is counted, and what time it is
 //! - [`codec`]: bytes to readings; pure
 //! - [`source`]: serial ports and brokers
@@ -34,3 +35,4 @@ pub mod source;
 pub mod status;
 #[cfg(feature = "store")]
 pub mod store;
+pub mod zone;

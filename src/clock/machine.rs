@@ -8,9 +8,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::reading::Timestamp;
+use crate::zone::Tz;
 
 /// systemd-timesyncd makes this file once it has synchronised the clock in this boot.
 const TIMESYNC_MARK: &str = "/run/systemd/timesync/synchronized";
+
+/// The time zone of this machine, as its settings have it; UTC where they name none that is known.
+pub(super) fn zone() -> Tz {
+    iana_time_zone::get_timezone().ok().and_then(|name| name.parse().ok()).unwrap_or(Tz::UTC)
+}
 
 /// What a [`Clock`](super::Clock) asks of the machine. Nothing of it blocks.
 pub trait Machine: fmt::Debug + Send + Sync {

@@ -64,7 +64,7 @@ impl Stepped {
 
     /// The clock of this machine under `trust`, with 15 minutes of patience.
     pub fn clock(&self, trust: Trust, metrics: &Arc<Metrics>) -> Clock {
-        Clock::of(Box::new(self.clone()), trust, Duration::from_secs(900), Arc::clone(metrics))
+        Clock::of(Box::new(self.clone()), trust, Duration::from_secs(900), crate::zone::Tz::UTC, Arc::clone(metrics))
     }
 }
 

@@ -33,6 +33,7 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
+use crate::zone::Tz;
 use env::Variables;
 use raw::Document;
 
@@ -125,9 +126,6 @@ impl Config {
 }
 
 /// `[store]`: the DuckDB file.
-///
-/// The section also knows `keep-readings` and `max-size`. Nothing is removed in this version, so that `"forever"` and
-/// `"unlimited"` are their only values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Store {
     /// `path`: the database file. Its folder also holds `gadwall.lock`, `http.addr`,
@@ -147,6 +145,16 @@ pub struct Store {
     /// `min-free`: bytes that have to be free on the file system of `path` for a commit; below, nothing is stored until
     /// there is room again, and below twice as many a warning is given. 1 MB to 1 TB.
     pub min_free: u64,
+    /// `keep-readings`: days that readings are kept, as whole days of UTC, once they are in the rollups; `None`
+    /// (`"forever"`) keeps them. 1 day to 100 years.
+    pub keep_readings: Option<Duration>,
+    /// `keep-hourly`: the same for the hourly rollups; not shorter than `keep_readings`.
+    pub keep_hourly: Option<Duration>,
+    /// `keep-daily`: the same for the daily rollups; not shorter than `keep_hourly`.
+    pub keep_daily: Option<Duration>,
+    /// `max-size`: bytes that the database file may have; above, the oldest days of readings go once they are in the rollups.
+    /// `None` (`"unlimited"`) sets no bound. 16 MB to 1 TB.
+    pub max_size: Option<u64>,
 }
 
 impl Default for Store {
@@ -159,6 +167,10 @@ impl Default for Store {
             max_nodes: 2_000,
             max_series: 10_000,
             min_free: 32_000_000,
+            keep_readings: None,
+            keep_hourly: None,
+            keep_daily: None,
+            max_size: None,
         }
     }
 }
@@ -190,11 +202,14 @@ pub struct Clock {
     /// `synchronised-file`: the file whose existence says that the clock is synchronised, instead of what the kernel and
     /// systemd-timesyncd say.
     pub synchronised_file: Option<PathBuf>,
+    /// `timezone`: where days begin (daily rollups), and the zone of local times that nodes send and ask for; a name of the
+    /// IANA database. `None` is the machine's zone at the start.
+    pub timezone: Option<Tz>,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { trust: Trust::default(), patience: Duration::from_secs(900), synchronised_file: None }
+        Self { trust: Trust::default(), patience: Duration::from_secs(900), synchronised_file: None, timezone: None }
     }
 }
 

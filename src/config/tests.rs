@@ -49,6 +49,8 @@ fn the_example_shows_every_default() {
             "flush-interval = \"5s\"",
             "batch-rows = 5000",
             "keep-readings = \"forever\"",
+            "keep-hourly = \"forever\"",
+            "keep-daily = \"forever\"",
             "max-size = \"unlimited\"",
             "max-nodes = 2000",
             "max-series = 10000",
@@ -104,6 +106,7 @@ fn the_uncommented_example_holds_every_key() {
         ..Mqtt::new("home".into(), "mqtts://broker.example".parse().unwrap())
     }];
     expected.clock.synchronised_file = Some("/run/gps/synchronised".into());
+    expected.clock.timezone = Some(Tz::Europe__Berlin);
     assert_eq!(config, expected);
     assert_eq!(config.warnings(), Vec::<String>::new());
 }

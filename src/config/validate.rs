@@ -14,6 +14,7 @@ use super::{
     Clock, Config, Http, Intake, Log, Mqtt, MqttFormat, Serial, SerialFormat, Store, Subscription, Trust, value,
 };
 use crate::codec::topic::Pattern;
+use crate::zone::Tz;
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -84,14 +85,27 @@ fn store(section: &mut Section<'_>) -> Option<Store> {
         value::duration(Duration::from_millis(100)..=HOUR, flush_interval),
     );
     let batch_rows = section.or("batch-rows", default.batch_rows, value::whole(1..=100_000));
-    let why = "retention is not part of this version";
-    let keep_readings = section.or("keep-readings", (), value::only("forever", why));
-    let max_size = section.or("max-size", (), value::only("unlimited", why));
+    let keep_readings = section.or("keep-readings", None, keep);
+    let keep_hourly = section.or("keep-hourly", None, keep);
+    let keep_daily = section.or("keep-daily", None, keep);
+    let order = [
+        ("keep-hourly", keep_hourly, "keep-readings", keep_readings),
+        ("keep-daily", keep_daily, "keep-hourly", keep_hourly),
+    ];
+    for (key, longer, other, shorter) in order {
+        // What outlives nothing would be made in vain, and statistics would have holes.
+        if let (Some(Some(longer)), Some(shorter)) = (longer, shorter)
+            && shorter.is_none_or(|shorter| longer < shorter)
+        {
+            section.blame(key, format!("expected at least {other}"));
+        }
+    }
+    let size = value::size(16_000_000..=1_000_000_000_000, 500_000_000);
+    let max_size = section.or("max-size", None, value::unless("unlimited", size));
     let max_nodes = section.or("max-nodes", default.max_nodes, value::whole(1..=100_000));
     let max_series = section.or("max-series", default.max_series, value::whole(1..=1_000_000));
     let min_free = default.min_free;
     let min_free = section.or("min-free", min_free, value::size(1_000_000..=1_000_000_000_000, min_free));
-    keep_readings.and(max_size)?;
     Some(Store {
         path: path?,
         memory_limit: memory_limit?,
@@ -100,7 +114,20 @@ fn store(section: &mut Section<'_>) -> Option<Store> {
         max_nodes: max_nodes?,
         max_series: max_series?,
         min_free: min_free?,
+        keep_readings: keep_readings?,
+        keep_hourly: keep_hourly?,
+        keep_daily: keep_daily?,
+        max_size: max_size?,
     })
+}
+
+fn keep(entry: &Entry<'_>) -> Result<Option<Duration>, String> {
+    value::unless("forever", value::duration(DAY..=36_500 * DAY, 90 * DAY))(entry)
+}
+
+fn zone(entry: &Entry<'_>) -> Result<Tz, String> {
+    let zone = entry.text().and_then(|text| text.parse().ok());
+    zone.ok_or_else(|| "expected a time zone of the IANA database, such as \"Europe/Berlin\" or \"UTC\"".to_owned())
 }
 
 fn intake(section: &mut Section<'_>) -> Option<Intake> {
@@ -117,8 +144,9 @@ fn clock(mut section: Section<'_>) -> Option<Clock> {
     let patience =
         section.or("patience", default.patience, value::duration(Duration::ZERO..=DAYS_1000, default.patience));
     let synchronised_file = section.optional("synchronised-file", value::path);
+    let timezone = section.optional("timezone", zone);
     section.finish();
-    Some(Clock { trust: trust?, patience: patience?, synchronised_file: synchronised_file? })
+    Some(Clock { trust: trust?, patience: patience?, synchronised_file: synchronised_file?, timezone: timezone? })
 }
 
 fn http(mut section: Section<'_>) -> Option<Http> {

@@ -54,9 +54,15 @@ pub(super) fn format<T: Copy>(choices: &[(&str, T)]) -> impl Fn(&Entry<'_>) -> R
     move |entry| choice(choices)(entry).map_err(|expected| format!("unknown format, {expected}"))
 }
 
-/// A word that is the only one so far.
-pub(super) fn only(word: &'static str, why: &'static str) -> impl Fn(&Entry<'_>) -> Result<(), String> {
-    move |entry| if entry.text() == Some(word) { Ok(()) } else { Err(format!("expected \"{word}\", {why}")) }
+/// `None` for the word that says there is no limit, else what `kind` reads.
+pub(super) fn unless<T>(
+    word: &'static str,
+    kind: impl Fn(&Entry<'_>) -> Result<T, String>,
+) -> impl Fn(&Entry<'_>) -> Result<Option<T>, String> {
+    move |entry| match entry.text() {
+        Some(text) if text == word => Ok(None),
+        _ => kind(entry).map(Some).map_err(|expected| format!("{expected}, or \"{word}\"")),
+    }
 }
 
 /// A whole number in a range that fits `T`.

@@ -1,9 +1,11 @@
 //! The DuckDB file: one writer, few readers, and what is kept in memory of it.
 
+mod admission;
 mod bounds;
 pub mod catalog;
 mod commit;
 mod floor;
+mod forget;
 mod last_batch;
 mod lock;
 mod open;
@@ -12,6 +14,9 @@ mod poison;
 pub mod reader;
 pub mod recovery;
 mod redelivery;
+mod retention;
+mod rolled;
+mod rollup;
 mod rows;
 pub mod schema;
 mod space;
@@ -84,6 +89,7 @@ struct Loaded {
     trim: bounds::Trim,
     readings: i64,
     last_batch: last_batch::LastBatch,
+    rolled: rolled::Rolled,
 }
 
 fn load(config: &config::Store) -> Result<Loaded, OpenError> {
@@ -94,13 +100,14 @@ fn load(config: &config::Store) -> Result<Loaded, OpenError> {
     let commits = root.load_commits().map_err(explain)?;
     let trim = bounds::Trim::new(root.count("dead_letters").map_err(explain)?, root.count("events").map_err(explain)?);
     let readings = root.count("readings").map_err(explain)?;
+    let rolled = rolled::Rolled::read(&root.connection).map_err(explain)?;
     let last_batch = last_batch::LastBatch::beside(&config.path);
-    Ok(Loaded { root, catalog, commits, trim, readings, last_batch })
+    Ok(Loaded { root, catalog, commits, trim, readings, rolled, last_batch })
 }
 
 impl Loaded {
     fn into_store(self, config: &config::Store, metrics: &Arc<Metrics>, lock: Lock) -> Result<Store, OpenError> {
-        let Self { root, catalog, commits, trim, readings, last_batch } = self;
+        let Self { root, catalog, commits, trim, readings, rolled, last_batch } = self;
         metrics.store.readings.set(readings);
         metrics.store.nodes.set(i64::try_from(catalog.node_count()).unwrap_or(i64::MAX));
         metrics.store.series.set(i64::try_from(catalog.series_count()).unwrap_or(i64::MAX));
@@ -109,8 +116,8 @@ impl Loaded {
         let reader = Reader::new(&root.connection, Arc::clone(&catalog), suspicion).map_err(|e| root.explain(e))?;
         // Its thread begins in a moment; nobody who asks before that must think it stuck.
         metrics.store.writer_alive_at.set(crate::clock::boottime());
-        let writer =
-            Writer::new(root, reader.clone(), catalog, Arc::clone(metrics), config, commits, trim).noting(last_batch);
+        let writer = Writer::new(root, reader.clone(), catalog, Arc::clone(metrics), config, commits, trim, rolled)
+            .noting(last_batch);
         Ok(Store { writer_stop_by: writer.stop_by(), writer, reader, lock })
     }
 }

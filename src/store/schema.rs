@@ -6,6 +6,10 @@
 /// `unsynced` holds records with an impossible time of their node (`node_ts`), and readings that wait for the clock of
 /// this machine (`node_ts` NULL, `ts` what the clock showed). `provisional` notes the rows of `readings` that a doubtful
 /// clock has stamped: by their boot and CLOCK_BOOTTIME they can be corrected.
+///
+/// `hourly` and `daily` are the rollups: one row for each series and hour of UTC or day of the time zone, `bucket` its
+/// beginning. `dirty` and `dirty_days` name those that have to be computed again; a mark goes with the reading that makes
+/// it necessary in one transaction, and with the rollup that makes up for it in another.
 pub const MIGRATIONS: &[&str] = &[
     "
 CREATE TABLE g.meta(key VARCHAR, value VARCHAR);
@@ -20,5 +24,13 @@ CREATE TABLE g.commits(batch BIGINT, \"at\" TIMESTAMP, unconfirmed BLOB);
     "
 ALTER TABLE g.unsynced ADD COLUMN ts TIMESTAMP;
 CREATE TABLE g.provisional(series INTEGER, boot VARCHAR, boottime BIGINT, ts TIMESTAMP);
+",
+    "
+CREATE TABLE g.hourly(series INTEGER, bucket TIMESTAMP, count BIGINT, min DOUBLE, max DOUBLE, sum DOUBLE, sum_sq DOUBLE,
+    first DOUBLE, last DOUBLE, p50 DOUBLE, p95 DOUBLE, p99 DOUBLE);
+CREATE TABLE g.daily(series INTEGER, bucket TIMESTAMP, count BIGINT, min DOUBLE, max DOUBLE, sum DOUBLE, sum_sq DOUBLE,
+    first DOUBLE, last DOUBLE, p50 DOUBLE, p95 DOUBLE, p99 DOUBLE);
+CREATE TABLE g.dirty(series INTEGER, bucket TIMESTAMP);
+CREATE TABLE g.dirty_days(series INTEGER, bucket TIMESTAMP);
 ",
 ];

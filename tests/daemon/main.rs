@@ -21,5 +21,6 @@ mod json_lines;
 mod life;
 mod mqtt;
 mod recovery;
+mod rollups;
 mod space;
 mod time;

@@ -50,7 +50,7 @@ fn what_is_unknown() {
     says(
         "[store]\nbatch-rows = 10\nflush_interval = \"5s\"\n",
         "3: store.flush_interval: unknown key, expected one of: path, memory-limit, flush-interval, batch-rows, \
-         keep-readings, max-size, max-nodes, max-series, min-free",
+         keep-readings, keep-hourly, keep-daily, max-size, max-nodes, max-series, min-free",
     );
     says(
         "\n[sotre]\npath = \"x\"\n",
@@ -59,7 +59,7 @@ fn what_is_unknown() {
     says("path = \"x\"\n", "1: path: unknown key, expected one of: store, intake, clock, http, log, serial, mqtt");
     says(
         "[clock]\n\"trust me\\n\" = 1\n",
-        "2: clock.\"trust me\\n\": unknown key, expected one of: trust, patience, synchronised-file",
+        "2: clock.\"trust me\\n\": unknown key, expected one of: trust, patience, synchronised-file, timezone",
     );
     says("[clock.trust]\nx = 1\n", "1: clock.trust = (a table): expected \"auto\", \"always\" or \"synchronised\"");
     serial_says(
@@ -158,13 +158,34 @@ fn words() {
         "topic = \"a\"\nformat = \"tasmota\"",
         "6: mqtt[0].subscribe[0].format = \"tasmota\": unknown format, expected \"json\"",
     );
+}
+
+#[test]
+fn what_is_kept() {
+    let config = super::parsed("[store]\nkeep-readings = \"90d\"\nkeep-hourly = \"730d\"\nmax-size = \"1GB\"\n");
+    let day = |days: u64| Some(std::time::Duration::from_secs(days * 86_400));
+    let kept = (config.store.keep_readings, config.store.keep_hourly, config.store.keep_daily, config.store.max_size);
+    assert_eq!(kept, (day(90), day(730), None, Some(1_000_000_000)));
     says(
-        "[store]\nkeep-readings = \"90d\"\n",
-        "2: store.keep-readings = \"90d\": expected \"forever\", retention is not part of this version",
+        "[store]\nkeep-readings = \"12h\"\n",
+        "2: store.keep-readings = \"12h\": expected a duration from \"1d\" to \"36500d\", or \"forever\"",
     );
     says(
-        "[store]\nmax-size = \"1GB\"\n",
-        "2: store.max-size = \"1GB\": expected \"unlimited\", retention is not part of this version",
+        "[store]\nkeep-readings = \"never\"\n",
+        "2: store.keep-readings = \"never\": expected a duration with its unit, such as \"90d\", or \"forever\"",
+    );
+    says(
+        "[store]\nkeep-readings = \"90d\"\nkeep-hourly = \"30d\"\n",
+        "3: store.keep-hourly = \"30d\": expected at least keep-readings",
+    );
+    says("[store]\nkeep-daily = \"30d\"\n", "2: store.keep-daily = \"30d\": expected at least keep-hourly");
+    says(
+        "[store]\nmax-size = \"1MB\"\n",
+        "2: store.max-size = \"1MB\": expected a size from \"16MB\" to \"1000GB\", or \"unlimited\"",
+    );
+    says(
+        "[clock]\ntimezone = \"Europe/Berln\"\n",
+        "2: clock.timezone = \"Europe/Berln\": expected a time zone of the IANA database, such as \"Europe/Berlin\" or \"UTC\"",
     );
 }
 

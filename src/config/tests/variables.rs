@@ -26,7 +26,7 @@ fn every_kind_of_key_can_be_overridden() {
             ("GADWALL_STORE__PATH", "/from/variable"),
             ("GADWALL_STORE__FLUSH_INTERVAL", "2s"),
             ("GADWALL_STORE__MEMORY_LIMIT", "32MB"),
-            ("GADWALL_STORE__KEEP_READINGS", "forever"),
+            ("GADWALL_STORE__KEEP_READINGS", "30d"),
             ("GADWALL_HTTP__LISTEN", "127.0.0.1:0"),
             ("GADWALL_LOG__LEVEL", "debug"),
             ("GADWALL_SERIAL__0__PORT", "/dev/other"),
@@ -44,6 +44,7 @@ fn every_kind_of_key_can_be_overridden() {
     assert_eq!(config.store.flush_interval, Duration::from_secs(2));
     assert_eq!(config.store.memory_limit, 32_000_000);
     assert_eq!(config.store.batch_rows, 7);
+    assert_eq!(config.store.keep_readings, Some(Duration::from_secs(30 * 86_400)));
     assert_eq!(config.http.listen, "127.0.0.1:0".parse().unwrap());
     assert_eq!(config.log.level, tracing::level_filters::LevelFilter::DEBUG);
     assert_eq!((config.serial.len(), config.serial[0].baud), (1, 9_600));
@@ -118,7 +119,7 @@ fn errors_name_the_variable() {
 #[test]
 fn a_variable_that_names_no_key_is_an_error() {
     let sections = "known keys: store, intake, clock, http, log, serial, mqtt";
-    let clock = "known keys of clock: trust, patience, synchronised-file";
+    let clock = "known keys of clock: trust, patience, synchronised-file, timezone";
     let serial = "known keys of serial[0]: name, port, baud, format, silence, max-line, time, node";
     for (name, known) in [
         ("GADWALL_STROE__PATH", sections),
