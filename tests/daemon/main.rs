@@ -12,14 +12,17 @@
 #![expect(clippy::print_stderr, reason = "a test that fails shows the logs of the processes that it started")]
 
 mod damage;
+mod documents;
 mod durability;
 #[expect(dead_code, reason = "the fault suite uses more of it")]
 mod harness;
 mod http;
 mod hub;
+mod invariants;
 mod json_lines;
 mod life;
 mod mqtt;
+mod ports;
 mod recovery;
 mod rollups;
 mod space;
