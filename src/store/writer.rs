@@ -104,6 +104,8 @@ pub struct Writer {
     admission: Admissions,
     /// Something was removed since names were last looked through.
     removed: bool,
+    /// When names may be looked through next.
+    names_at: Instant,
     strays_at: Option<Instant>,
     stop_by: Arc<StopBy>,
     space: Space,
@@ -129,7 +131,6 @@ impl Writer {
             poison: Poison::new(dir),
             aside: None,
             root,
-            reader,
             catalog,
             metrics,
             limits,
@@ -141,11 +142,13 @@ impl Writer {
             time: Timekeeper::new(&config.path),
             rollups: Rollups::new(rolled, Tz::UTC),
             retention: Retention::new(config),
+            reader,
             admission: Admissions {
                 nodes: Admission::new(limits.nodes_of_source()),
                 series: Admission::new(limits.series_of_source()),
             },
             removed: true,
+            names_at: Instant::now() + upkeep::NAMES_FIRST,
             strays_at: None,
             stop_by: Arc::default(),
         }
