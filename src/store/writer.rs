@@ -141,7 +141,7 @@ impl Writer {
             trim,
             time: Timekeeper::new(&config.path),
             rollups: Rollups::new(rolled, Tz::UTC),
-            retention: Retention::new(config),
+            retention: Retention::new(config).beside(reader.clone()),
             reader,
             admission: Admissions {
                 nodes: Admission::new(limits.nodes_of_source()),
