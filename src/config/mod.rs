@@ -202,8 +202,8 @@ pub struct Clock {
     /// `synchronised-file`: the file whose existence says that the clock is synchronised, instead of what the kernel and
     /// systemd-timesyncd say.
     pub synchronised_file: Option<PathBuf>,
-    /// `timezone`: where days begin (daily rollups), and the zone of local times that nodes send and ask for; a name of the
-    /// IANA database. `None` is the machine's zone at the start.
+    /// `timezone`: where days begin (daily rollups), and the zone of local times that nodes send and ask for where their source
+    /// has none of its own; a name of the IANA database. `None` is the machine's zone at the start.
     pub timezone: Option<Tz>,
 }
 

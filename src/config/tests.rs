@@ -83,6 +83,7 @@ fn the_uncommented_example_holds_every_key() {
         name: "meter".into(),
         port: "/dev/serial/by-id/usb-FTDI_FT232R-if00-port0".into(),
         format: SerialFormat::JsonLines,
+        timezone: Some(Tz::Europe__Berlin),
         ..Serial::default()
     };
     expected.serial = vec![hub, meter];
@@ -90,6 +91,7 @@ fn the_uncommented_example_holds_every_key() {
         topic: Pattern::parse(topic).unwrap(),
         format: MqttFormat::Json,
         time: time.map(Into::into),
+        timezone: time.map(|_| Tz::UTC),
         qos: 1,
     };
     expected.mqtt = vec![Mqtt {

@@ -208,6 +208,7 @@ fn serial(mut section: Section<'_>, taken: &mut Taken) -> Option<Serial> {
     let max_line = section.or("max-line", default.max_line, value::whole(64..=65_536));
     let time = section.or("time", default.time, value::field);
     let node = section.or("node", default.node, value::field);
+    let timezone = section.optional("timezone", zone);
     if format == Some(SerialFormat::HubLines) {
         for key in ["time", "node"] {
             if section.is_set(key) {
@@ -225,6 +226,7 @@ fn serial(mut section: Section<'_>, taken: &mut Taken) -> Option<Serial> {
         max_line: max_line?,
         time: time?,
         node: node?,
+        timezone: timezone?,
     })
 }
 
@@ -307,9 +309,10 @@ fn subscription(mut section: Section<'_>) -> Option<Subscription> {
     let topic = section.required("topic", "a topic pattern, such as \"sensors/{node}/{metric}\"", topic);
     let format = section.or("format", MqttFormat::Json, value::format(MQTT_FORMATS));
     let time = section.optional("time", value::field);
+    let timezone = section.optional("timezone", zone);
     let qos = section.or("qos", 1, qos);
     section.finish();
-    Some(Subscription { topic: topic?, format: format?, time: time?, qos: qos? })
+    Some(Subscription { topic: topic?, format: format?, time: time?, timezone: timezone?, qos: qos? })
 }
 
 fn topic(entry: &Entry<'_>) -> Result<Pattern, String> {

@@ -63,8 +63,12 @@ fn what_is_unknown() {
     );
     says("[clock.trust]\nx = 1\n", "1: clock.trust = (a table): expected \"auto\", \"always\" or \"synchronised\"");
     serial_says(
+        "timezone = 2",
+        "timezone = 2: expected a time zone of the IANA database, such as \"Europe/Berlin\" or \"UTC\"",
+    );
+    serial_says(
         "speed = 9600",
-        "speed: unknown key, expected one of: name, port, baud, format, silence, max-line, time, node",
+        "speed: unknown key, expected one of: name, port, baud, format, silence, max-line, time, node, timezone",
     );
     // The value of what looks like a password is not shown.
     mqtt_says(
@@ -74,7 +78,7 @@ fn what_is_unknown() {
     );
     subscription_says(
         "topic = \"a\"\nQoS = 1",
-        "6: mqtt[0].subscribe[0].QoS: unknown key, expected one of: topic, format, time, qos",
+        "6: mqtt[0].subscribe[0].QoS: unknown key, expected one of: topic, format, time, timezone, qos",
     );
 }
 
@@ -285,6 +289,11 @@ fn topics_and_qos() {
          as QoS 1",
     );
     subscription_says("topic = \"a\"\nqos = 3", "6: mqtt[0].subscribe[0].qos = 3: expected 0 or 1");
+    subscription_says(
+        "topic = \"a\"\ntimezone = \"CEST\"",
+        "6: mqtt[0].subscribe[0].timezone = \"CEST\": expected a time zone of the IANA database, such as \
+         \"Europe/Berlin\" or \"UTC\"",
+    );
 }
 
 #[test]

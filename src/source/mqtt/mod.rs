@@ -28,7 +28,7 @@ use crate::clock::Clock;
 use crate::config;
 use crate::metrics::{DropReason, Metrics, SourceState, SourceStatus};
 use crate::pipeline::{Closed, Intake};
-use crate::reading::Decoded;
+use crate::reading::Arrival;
 
 use super::backoff::Backoff;
 use super::dead_letters::Limit;
@@ -142,15 +142,16 @@ impl Source {
         Session::run(self, options, stop).await
     }
 
-    /// Decodes a message and counts what it holds; the result has what is to be stored of it.
-    fn read(&mut self, publish: &Publish) -> Decoded {
+    /// Decodes a message and counts what it holds.
+    fn read(&mut self, publish: &Publish, arrival: Arrival) -> Message {
         self.status.frames.inc();
         self.status.bytes.add(publish.size() as u64);
-        let Message { mut content, retained } = message::read(&self.config.subscribe, publish);
-        let decoded = content.readings.len() + retained;
+        let mut message = message::read(&self.config.subscribe, publish, arrival, self.clock.zone());
+        let Message { content, retained, .. } = &mut message;
+        let decoded = content.readings.len() + *retained;
         let counts = &self.metrics.readings;
         counts.received.add(decoded as u64);
-        counts.dropped(DropReason::Retained).add(retained as u64);
+        counts.dropped(DropReason::Retained).add(*retained as u64);
         self.status.read(decoded);
         for letter in &content.dead {
             counts.dead(letter.reason).inc();
@@ -160,7 +161,7 @@ impl Source {
         if let Some(letter) = content.dead.last() {
             self.status.note_dead(letter.reason, &letter.detail);
         }
-        content
+        message
     }
 
     /// Shows why there is no connection; the journal hears of it when it is news.

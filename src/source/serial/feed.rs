@@ -11,11 +11,13 @@ use crate::clock::Clock;
 use crate::codec::hub_lines::{BatchEnd, HubLines, Signal};
 use crate::codec::json_lines::JsonLines;
 use crate::codec::lines::{Line, Lines};
+use crate::codec::time::Local;
 use crate::config::{self, SerialFormat};
 use crate::metrics::{DropReason, Metrics, SourceStatus};
 use crate::pipeline::{Closed, Intake, Refused};
 use crate::reading::{Arrival, DeadLetter, DeadReason, Decoded, Envelope, Outcome, Receipt};
 use crate::source::dead_letters::Limit;
+use crate::zone::{self, Tz};
 
 /// Failed envelopes that are remembered one by one.
 const MAX_FAILED: usize = 1_024;
@@ -52,6 +54,8 @@ struct Desk {
     status: Arc<SourceStatus>,
     words: UnboundedSender<Word>,
     limit: Limit,
+    // Of local times that are read and told.
+    zone: Tz,
     out: Outgoing,
     // Its batches are answered; without it nobody waits for a receipt.
     answers: bool,
@@ -86,6 +90,7 @@ impl Feed {
             SerialFormat::JsonLines => Format::Json(JsonLines::new(&config.name, &config.time, &config.node)),
         };
         let desk = Desk {
+            zone: config.timezone.unwrap_or_else(|| clock.zone()),
             intake,
             clock,
             metrics,
@@ -154,7 +159,8 @@ impl Feed {
                         });
                     }
                     Format::Json(json) => {
-                        let Decoded { readings, events, dead } = json.line(line);
+                        let local = Local { zone: desk.zone, arrival: arrival.trusted.then_some(arrival.at) };
+                        let Decoded { readings, events, dead } = json.line(line, local);
                         content.readings.extend(readings);
                         content.events.extend(events);
                         content.dead.extend(dead);
@@ -181,6 +187,12 @@ impl Feed {
     /// Takes word from the writer.
     pub(super) fn hear(&mut self, word: Word) {
         self.desk.hear(word);
+    }
+
+    /// Tells the hub the time where it has asked and nothing else is to be written.
+    pub(super) fn tell_time(&mut self) {
+        let Desk { out, clock, zone, .. } = &mut self.desk;
+        out.tell_time(|| zone::clock_time(clock.now().at, *zone));
     }
 
     /// What is to be written to the port.
