@@ -11,7 +11,7 @@ use url::Url;
 
 use super::raw::{Entry, Section};
 use super::{
-    Clock, Config, Http, Intake, Log, Mqtt, MqttFormat, Serial, SerialFormat, Store, Subscription, Trust, value,
+    Clock, Config, Http, Intake, Log, Memory, Mqtt, MqttFormat, Serial, SerialFormat, Store, Subscription, Trust, value,
 };
 use crate::codec::topic::Pattern;
 use crate::zone::Tz;
@@ -58,13 +58,23 @@ pub(super) fn config(mut root: Section<'_>) -> Option<Config> {
     intake_section.finish();
     let clock = clock(root.table("clock"));
     let http = http(root.table("http"));
+    let memory = memory(root.table("memory"));
     let log = log(root.table("log"));
     let (serial_sections, mqtt_sections) = (root.tables("serial"), root.tables("mqtt"));
     root.finish();
     let mut taken = Taken::default();
     let serial = all(serial_sections, |section| serial(section, &mut taken));
     let mqtt = all(mqtt_sections, |section| mqtt(section, &mut taken));
-    Some(Config { store: store?, intake: intake?, clock: clock?, http: http?, log: log?, serial: serial?, mqtt: mqtt? })
+    Some(Config {
+        store: store?,
+        intake: intake?,
+        clock: clock?,
+        http: http?,
+        memory: memory?,
+        log: log?,
+        serial: serial?,
+        mqtt: mqtt?,
+    })
 }
 
 /// Reads every section, also behind one that is wrong.
@@ -102,6 +112,10 @@ fn store(section: &mut Section<'_>) -> Option<Store> {
     }
     let size = value::size(16_000_000..=1_000_000_000_000, 500_000_000);
     let max_size = section.or("max-size", None, value::unless("unlimited", size));
+    let size = value::size(1_000_000..=1_000_000_000_000, 200_000_000);
+    let write_budget = section.or("write-budget", None, value::unless("unlimited", size));
+    let endurance = value::size(1_000_000_000..=100_000_000_000_000_000, 10_000_000_000_000);
+    let card_endurance = section.optional("card-endurance", endurance);
     let max_nodes = section.or("max-nodes", default.max_nodes, value::whole(1..=100_000));
     let max_series = section.or("max-series", default.max_series, value::whole(1..=1_000_000));
     let min_free = default.min_free;
@@ -118,6 +132,8 @@ fn store(section: &mut Section<'_>) -> Option<Store> {
         keep_hourly: keep_hourly?,
         keep_daily: keep_daily?,
         max_size: max_size?,
+        write_budget: write_budget?,
+        card_endurance: card_endurance?,
     })
 }
 
@@ -166,6 +182,13 @@ fn http(mut section: Section<'_>) -> Option<Http> {
 fn address(entry: &Entry<'_>) -> Result<SocketAddr, String> {
     let address = entry.text().and_then(|text| text.parse().ok());
     address.ok_or_else(|| "expected an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"".to_owned())
+}
+
+fn memory(mut section: Section<'_>) -> Option<Memory> {
+    let size = value::size(1_000_000..=64_000_000_000, 96_000_000);
+    let limit = section.or("limit", None, value::unless("auto", size));
+    section.finish();
+    Some(Memory { limit: limit? })
 }
 
 fn log(mut section: Section<'_>) -> Option<Log> {

@@ -110,6 +110,13 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path answers to GET only")
     }
 
+    /// Memory is above its limit.
+    pub(super) fn memory() -> Self {
+        let message =
+            "memory is above its limit ([memory] limit): queries are refused until it is below; ask again in a moment";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "memory", message)
+    }
+
     /// No token, or another one.
     pub(super) fn token() -> Self {
         let message = "this path needs the header `Authorization: Bearer TOKEN` with the token of [http] token-file";

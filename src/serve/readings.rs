@@ -12,6 +12,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::State;
 use super::error::ApiError;
@@ -30,6 +31,11 @@ const MAX_NAMES: usize = 50;
 
 /// Most rows of CSV with a limit. They are made before the answer begins, since its header has the next cursor.
 const MAX_CSV_ROWS: usize = 10_000;
+
+/// Rows of all answers together that are made whole at once; further ones wait. About 100 bytes each.
+pub(super) const WHOLE_ROWS: usize = 2 * MAX_CSV_ROWS;
+/// Bytes of a whole answer that go to the socket at once.
+const PIECE: usize = 64 * 1024;
 
 /// Rows of a page: about 100 KB of text, of which each connection holds one.
 const PAGE: usize = 1_000;
@@ -94,17 +100,23 @@ pub(super) async fn readings(
         })
         .transpose()?;
     let selection = select(&state.reader.catalog(), &params.all("node"), &params.all("metric"))?;
+    let whole = match (format, left) {
+        (Format::Csv, Some(rows)) => Some(state.room_for(rows).await?),
+        _ => None,
+    };
     let walk = Walk::new(selection, start, end, cursor);
     let mut pages = Pages { state, walk, format, left, last: None, stage: Stage::Begin, next: None };
     // The first page tells whether the store answers at all: its errors still have a status.
     let first = pages.next().await?.unwrap_or_default();
     match format {
-        Format::Csv if left.is_some() => {
+        Format::Csv if let Some(room) = whole => {
             let mut body = first.to_vec();
             while let Some(more) = pages.next().await? {
                 body.extend_from_slice(&more);
             }
-            let mut response = ([(header::CONTENT_TYPE, CSV)], body).into_response();
+            let length = body.len();
+            let mut response = ([(header::CONTENT_TYPE, CSV)], in_pieces(body.into(), room)).into_response();
+            response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
             if let Some(next) = pages.next
                 && let Ok(next) = HeaderValue::from_str(&next.to_string())
             {
@@ -115,6 +127,14 @@ pub(super) async fn readings(
         Format::Csv => Ok(([(header::CONTENT_TYPE, CSV)], pages.into_body(first)).into_response()),
         Format::Json => Ok(([(header::CONTENT_TYPE, "application/json")], pages.into_body(first)).into_response()),
     }
+}
+
+/// A body that is there already, piece by piece: its room is free for another once the socket has taken the last.
+fn in_pieces(body: Bytes, room: OwnedSemaphorePermit) -> Body {
+    Body::from_stream(stream::unfold((body, room), async |(mut body, room)| {
+        let piece = body.split_to(body.len().min(PIECE));
+        (!piece.is_empty()).then_some((Ok::<_, io::Error>(piece), (body, room)))
+    }))
 }
 
 const CSV: &str = "text/csv; charset=utf-8; header=present";

@@ -3,6 +3,7 @@
 mod settle;
 mod time;
 mod upkeep;
+pub(super) mod written;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -25,6 +26,7 @@ use super::rolled::Rolled;
 use super::rollup::Rollups;
 use super::space::{Room, Space};
 use super::timekeeper::Timekeeper;
+use crate::budget::Written;
 use crate::clock;
 use crate::config;
 use crate::metrics::Metrics;
@@ -91,6 +93,8 @@ pub struct Writer {
     rollups: Rollups,
     retention: Retention,
     admission: Admission,
+    /// Counts what is written, and says how long a batch may wait.
+    written: Option<Arc<Written>>,
     /// Something was removed since names were last looked through.
     removed: bool,
     strays_at: Option<Instant>,
@@ -133,6 +137,7 @@ impl Writer {
             rollups: Rollups::new(rolled, Tz::UTC),
             retention: Retention::new(config),
             admission: Admission::new(limits.series_of_source()),
+            written: None,
             removed: true,
             strays_at: None,
             stop_by: Arc::default(),
@@ -242,6 +247,7 @@ impl Writer {
 
     fn alive(&mut self) {
         self.space.watch();
+        self.keep_pace();
         self.metrics.store.writer_alive_at.set(clock::boottime());
     }
 
@@ -263,6 +269,7 @@ impl Writer {
         }
         let mut plan = planner.finish();
         plan.floor = self.time.floor_due(plan.newest_arrival);
+        plan.written = self.days_due();
         plan
     }
 
@@ -291,6 +298,7 @@ impl Writer {
         }
         self.metrics.clock.unsynced.add(self.time.committed(&plan, done));
         self.unconfirmed.committed(plan.deliveries);
+        self.days_noted(&plan.written);
         let now = Instant::now();
         for (source, series) in &plan.new_of_source {
             self.admission.admitted(source, *series, now);
@@ -355,9 +363,12 @@ impl Writer {
         let _paused = self.reader.pause();
         if self.space.look() == Room::None {
             tracing::warn!("no checkpoint at the end for lack of space; the next start replays the WAL");
-        } else if let Err(error) = self.root.connection.execute_batch("CHECKPOINT g") {
-            // It loses nothing: the WAL stays and is replayed at the next start.
-            tracing::warn!(%error, "no checkpoint at the end; the next start replays the WAL");
+        } else {
+            self.close_days();
+            if let Err(error) = self.root.connection.execute_batch("CHECKPOINT g") {
+                // It loses nothing: the WAL stays and is replayed at the next start.
+                tracing::warn!(%error, "no checkpoint at the end; the next start replays the WAL");
+            }
         }
         if let Err(error) = self.root.detach() {
             tracing::warn!(%error, "the database was not closed cleanly");
