@@ -116,7 +116,7 @@ pub enum DeadReason {
     TooManyNodes,
     /// `max-series` is reached, or the source's share of it.
     TooManySeries,
-    /// The source has brought more new series within an hour than a quarter of its share.
+    /// The source uses more than half of its share of nodes or series, and brings new ones too fast.
     TooManyNew,
     /// Another value is stored for the same series and time.
     Conflict,

@@ -5,7 +5,7 @@
 //! unless its arrival tells that the second has just come ([`instant_heard`]); one that never happens (clocks set forward) is read with the offset that held before the gap, which is the instant
 //! that many minutes after it.
 
-use chrono::{DateTime, Days, LocalResult, NaiveDate, NaiveDateTime, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, Days, LocalResult, NaiveDate, NaiveDateTime, TimeDelta, TimeZone};
 pub use chrono_tz::Tz;
 
 use crate::reading::Timestamp;
@@ -77,7 +77,7 @@ pub fn happens_twice(ts: Timestamp, zone: Tz) -> bool {
 
 /// `ts` as the clocks of `zone` show it; `None` outside of what chrono can say.
 pub fn local(ts: Timestamp, zone: Tz) -> Option<DateTime<Tz>> {
-    DateTime::<Utc>::from_timestamp_micros(ts.micros()).map(|utc| utc.with_timezone(&zone))
+    DateTime::from_timestamp_micros(ts.micros()).map(|utc| utc.with_timezone(&zone))
 }
 
 /// What a clock in `zone` shows at `ts`: [`local`] without its offset; 1970 where chrono cannot say.
@@ -98,6 +98,8 @@ fn begin_of(date: NaiveDate, zone: Tz) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use chrono::Utc;
+
     use super::*;
 
     fn at(text: &str) -> Timestamp {

@@ -31,10 +31,12 @@ const OF_A_NODE: u64 = 500;
 const OF_A_SERIES: u64 = 350;
 /// A message that may come again, in the store and at its source, in tables that double as they grow.
 const OF_A_MESSAGE: u64 = 220;
-/// An HTTP connection with its buffers and the page in hand.
+/// An HTTP connection with its buffers and the page in hand; there are a few more than `max-connections`, for health and
+/// counters.
 const OF_A_CONNECTION: u64 = 200 * KB;
-/// Answers that are made whole, and rows of queries that run.
-const ANSWERS: u64 = 4 * MB;
+const MORE_CONNECTIONS: u64 = 8;
+/// CSV of 10,000 rows, which is made whole: an export, of which a quarter of the connections may have one.
+const OF_AN_EXPORT: u64 = MB;
 /// Packets of a broker that the client may have read and not given out.
 const PACKETS: u64 = 12;
 /// A broker's connection beside them: TLS, requests, acknowledgements.
@@ -65,6 +67,8 @@ pub fn parts(config: &Config) -> Vec<Part> {
     let brokers = config.mqtt.iter().map(|m| PACKETS * u64::from(m.max_message) + OF_A_BROKER).sum();
     let ports = config.serial.iter().map(|s| 2 * number(s.max_line) + OF_A_PORT).sum();
     let names = number(config.store.max_nodes) * OF_A_NODE + number(config.store.max_series) * OF_A_SERIES;
+    let connections = number(config.http.max_connections);
+    let http = (connections + MORE_CONNECTIONS) * OF_A_CONNECTION + connections.div_ceil(4) * OF_AN_EXPORT;
     let part = |what, keys, bytes| Part { what, keys, bytes };
     [
         part("the database's buffers", "[store] memory-limit", config.store.memory_limit),
@@ -74,7 +78,7 @@ pub fn parts(config: &Config) -> Vec<Part> {
         part("rows of a commit", "[store] batch-rows, [intake] capacity", rows * OF_A_ROW),
         part("names, newest values", "[store] max-nodes, max-series", names),
         part("messages that may come again", "", messages),
-        part("HTTP", "[http] max-connections", number(config.http.max_connections) * OF_A_CONNECTION + ANSWERS),
+        part("HTTP", "[http] max-connections", http),
         part("brokers", "[[mqtt]] max-message", brokers),
         part("serial ports", "[[serial]] max-line", ports),
     ]
@@ -229,7 +233,7 @@ mod tests {
         assert_eq!(
             table(&config),
             "\
-memory: at most about 83 MB, and 0.3 MB more for each million readings stored
+memory: at most about 89 MB, and 0.3 MB more for each million readings stored
   the database's buffers          24.0 MB  [store] memory-limit
   the database beside them        12.0 MB
   the program, threads             4.0 MB
@@ -237,7 +241,7 @@ memory: at most about 83 MB, and 0.3 MB more for each million readings stored
   rows of a commit                 1.6 MB  [store] batch-rows, [intake] capacity
   names, newest values             4.5 MB  [store] max-nodes, max-series
   messages that may come again    14.5 MB
-  HTTP                            10.4 MB  [http] max-connections
+  HTTP                            16.0 MB  [http] max-connections
   brokers                          3.7 MB  [[mqtt]] max-message
   serial ports                     0.2 MB  [[serial]] max-line
   above that sum it sheds ([memory] limit)

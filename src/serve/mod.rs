@@ -10,11 +10,13 @@ mod names;
 mod nodes;
 mod params;
 mod patient;
+mod places;
 mod process;
 mod prometheus;
 mod readings;
 mod stats;
 mod token;
+mod turn_body;
 
 pub use listen::{bind, run};
 
@@ -29,7 +31,7 @@ use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::budget::Written;
 use crate::clock::Clock;
@@ -52,8 +54,6 @@ pub struct State {
     /// Queries that may be on blocking threads at once: no more than there are connections, so that waiting requests
     /// cost no thread.
     queries: Arc<Semaphore>,
-    /// Rows of answers that are made whole.
-    whole: Arc<Semaphore>,
     max_connections: usize,
     patience: Patience,
 }
@@ -99,18 +99,9 @@ impl State {
             token,
             written,
             queries: Arc::new(Semaphore::new(CONNECTIONS)),
-            whole: Arc::new(Semaphore::new(readings::WHOLE_ROWS)),
             max_connections: config.max_connections.max(1),
             patience: Patience::default(),
         })
-    }
-
-    /// Room in memory for an answer of so many rows; waits for it as long as a query waits for its connection.
-    async fn room_for(&self, rows: usize) -> Result<OwnedSemaphorePermit, QueryError> {
-        let rows = u32::try_from(rows).unwrap_or(u32::MAX);
-        let room = Arc::clone(&self.whole).acquire_many_owned(rows);
-        let room = tokio::time::timeout(self.reader.limits().wait, room).await;
-        room.ok().and_then(Result::ok).ok_or(QueryError::Busy)
     }
 
     /// Runs a query on a blocking thread once one of the connections can be had.

@@ -7,18 +7,18 @@ use std::io;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{RawQuery, State as Shared};
+use axum::extract::{Extension, RawQuery, State as Shared};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::State;
 use super::error::ApiError;
 use super::names::{self, Label};
 use super::nodes::received_at;
 use super::params::{Params, check_range};
+use super::places::Turn;
 use crate::reading::Timestamp;
 use crate::store::catalog::Catalog;
 use crate::store::reader::{Cursor, QueryError, Row, Selection, Walk};
@@ -31,11 +31,6 @@ const MAX_NAMES: usize = 50;
 
 /// Most rows of CSV with a limit. They are made before the answer begins, since its header has the next cursor.
 const MAX_CSV_ROWS: usize = 10_000;
-
-/// Rows of all answers together that are made whole at once; further ones wait. About 100 bytes each.
-pub(super) const WHOLE_ROWS: usize = 2 * MAX_CSV_ROWS;
-/// Bytes of a whole answer that go to the socket at once.
-const PIECE: usize = 64 * 1024;
 
 /// Rows of a page: about 100 KB of text, of which each connection holds one.
 const PAGE: usize = 1_000;
@@ -77,6 +72,7 @@ impl<'a> Line<'a> {
 /// The route.
 pub(super) async fn readings(
     Shared(state): Shared<Arc<State>>,
+    Extension(turn): Extension<Turn>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let params = Params::parse(query.as_deref(), &KNOWN)?;
@@ -100,23 +96,20 @@ pub(super) async fn readings(
         })
         .transpose()?;
     let selection = select(&state.reader.catalog(), &params.all("node"), &params.all("metric"))?;
-    let whole = match (format, left) {
-        (Format::Csv, Some(rows)) => Some(state.room_for(rows).await?),
-        _ => None,
-    };
     let walk = Walk::new(selection, start, end, cursor);
     let mut pages = Pages { state, walk, format, left, last: None, stage: Stage::Begin, next: None };
     // The first page tells whether the store answers at all: its errors still have a status.
     let first = pages.next().await?.unwrap_or_default();
+    if pages.stage != Stage::End && pages.left != Some(0) {
+        turn.export().map_err(ApiError::exports)?;
+    }
     match format {
-        Format::Csv if let Some(room) = whole => {
+        Format::Csv if left.is_some() => {
             let mut body = first.to_vec();
             while let Some(more) = pages.next().await? {
                 body.extend_from_slice(&more);
             }
-            let length = body.len();
-            let mut response = ([(header::CONTENT_TYPE, CSV)], in_pieces(body.into(), room)).into_response();
-            response.headers_mut().insert(header::CONTENT_LENGTH, length.into());
+            let mut response = ([(header::CONTENT_TYPE, CSV)], body).into_response();
             if let Some(next) = pages.next
                 && let Ok(next) = HeaderValue::from_str(&next.to_string())
             {
@@ -127,14 +120,6 @@ pub(super) async fn readings(
         Format::Csv => Ok(([(header::CONTENT_TYPE, CSV)], pages.into_body(first)).into_response()),
         Format::Json => Ok(([(header::CONTENT_TYPE, "application/json")], pages.into_body(first)).into_response()),
     }
-}
-
-/// A body that is there already, piece by piece: its room is free for another once the socket has taken the last.
-fn in_pieces(body: Bytes, room: OwnedSemaphorePermit) -> Body {
-    Body::from_stream(stream::unfold((body, room), async |(mut body, room)| {
-        let piece = body.split_to(body.len().min(PIECE));
-        (!piece.is_empty()).then_some((Ok::<_, io::Error>(piece), (body, room)))
-    }))
 }
 
 const CSV: &str = "text/csv; charset=utf-8; header=present";

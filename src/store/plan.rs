@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::admission::Admission;
+use super::admission::Admissions;
 use super::catalog::{Catalog, Newest, Node, Series};
 use super::redelivery::Unconfirmed;
 use super::rolled::Rolled;
@@ -76,8 +76,17 @@ pub struct Plan {
     node_ids: HashMap<(Arc<str>, Arc<str>), i32>,
     series_ids: HashMap<(i32, Arc<str>), i32>,
     in_hand: HashSet<(Arc<str>, u16, u16, [u8; 16])>,
-    /// How many new series there are of each source.
-    pub new_of_source: HashMap<Arc<str>, usize>,
+    /// What is new of each source.
+    pub fresh: HashMap<Arc<str>, Fresh>,
+}
+
+/// How many new names a batch brings of one source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fresh {
+    /// Nodes.
+    pub nodes: usize,
+    /// Series.
+    pub series: usize,
 }
 
 /// Works the rows of `envelopes` out. Ids of new nodes and series follow the highest in the catalog.
@@ -85,8 +94,8 @@ pub struct Planner<'a> {
     catalog: &'a Catalog,
     unconfirmed: &'a Unconfirmed,
     limits: Limits,
-    /// How fast new series are taken, and the time by which it goes.
-    admission: Option<(&'a Admission, Instant)>,
+    /// How fast new nodes and series are taken, and the time by which it goes.
+    admission: Option<(&'a Admissions, Instant)>,
     next_node: i32,
     next_series: i32,
     series_of_source: HashMap<Arc<str>, usize>,
@@ -96,9 +105,10 @@ pub struct Planner<'a> {
 }
 
 impl Limits {
-    /// Nodes that one source may have: four fifths.
+    /// Nodes that one source may have: four fifths, so that it leaves room for others. All where they are few, and were counted
+    /// out by a person.
     pub fn nodes_of_source(self) -> usize {
-        (self.nodes * 4 / 5).max(1)
+        if self.nodes < 100 { self.nodes } else { self.nodes * 4 / 5 }
     }
 
     /// Series that one source may have: four fifths.
@@ -168,8 +178,8 @@ impl<'a> Planner<'a> {
         self
     }
 
-    /// Taking new series no faster than `admission` says at `now`. Without it they are taken as they come.
-    pub fn admitting(mut self, admission: &'a Admission, now: Instant) -> Self {
+    /// Taking new nodes and series no faster than `admission` says at `now`. Without it they are taken as they come.
+    pub fn admitting(mut self, admission: &'a Admissions, now: Instant) -> Self {
         self.admission = Some((admission, now));
         self
     }
@@ -336,11 +346,18 @@ impl<'a> Planner<'a> {
         if let Some(id) = self.plan.node_ids.get(&key) {
             return Ok(*id);
         }
-        let planned_of_source = self.plan.nodes.iter().filter(|n| n.source == envelope.source).count();
+        let planned_of_source = self.plan.fresh.get(&envelope.source).map_or(0, |fresh| fresh.nodes);
+        let stored_of_source = self.catalog.nodes_of_source(&envelope.source);
         if self.catalog.node_count() + self.plan.nodes.len() >= self.limits.nodes
-            || self.catalog.nodes_of_source(&envelope.source) + planned_of_source >= self.limits.nodes_of_source()
+            || stored_of_source + planned_of_source >= self.limits.nodes_of_source()
         {
             return Err(DeadReason::TooManyNodes);
+        }
+        if self
+            .admission
+            .is_some_and(|(a, now)| planned_of_source >= a.nodes.open_to(&envelope.source, stored_of_source, now))
+        {
+            return Err(DeadReason::TooManyNew);
         }
         let id = self.next_node;
         self.next_node += 1;
@@ -352,6 +369,7 @@ impl<'a> Planner<'a> {
             series: Vec::new(),
         });
         self.plan.node_ids.insert(key, id);
+        self.plan.fresh.entry(Arc::clone(&envelope.source)).or_default().nodes += 1;
         Ok(id)
     }
 
@@ -376,12 +394,12 @@ impl<'a> Planner<'a> {
         if all >= self.limits.series || of_source >= self.limits.series_of_source() {
             return Err(DeadReason::TooManySeries);
         }
-        let new = self.plan.new_of_source.get(&envelope.source).copied().unwrap_or(0);
-        if self.admission.is_some_and(|(admission, now)| new >= admission.open_to(&envelope.source, now)) {
+        let new = self.plan.fresh.get(&envelope.source).map_or(0, |fresh| fresh.series);
+        if self.admission.is_some_and(|(a, now)| new >= a.series.open_to(&envelope.source, of_source - new, now)) {
             return Err(DeadReason::TooManyNew);
         }
         let node = self.node(envelope, &reading.node)?;
-        self.plan.new_of_source.insert(Arc::clone(&envelope.source), new + 1);
+        self.plan.fresh.entry(Arc::clone(&envelope.source)).or_default().series += 1;
         self.series_of_source.insert(Arc::clone(&envelope.source), of_source + 1);
         let id = self.next_series;
         self.next_series += 1;

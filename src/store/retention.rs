@@ -347,6 +347,25 @@ mod tests {
     }
 
     #[test]
+    fn on_a_disk_that_fills_the_oldest_days_make_room_within_the_file() {
+        let f = Fixture::new(Limits::default());
+        let mut rollups = days(&f, 8, 400);
+        let mut retention = Retention::new(&config::Store::default());
+        let before = super::blocks(&f.root).unwrap();
+        assert!(before.free < RESERVE, "{before:?}");
+        assert_eq!(retention.step(&f.root, &mut rollups, None, Room::Ample).unwrap(), None);
+        let mut gone = 0;
+        while let Some(removed) = retention.step(&f.root, &mut rollups, None, Room::Low).unwrap() {
+            gone += 1;
+            let before = Timestamp(START + gone * DAY);
+            assert_eq!(removed, Removed::Readings { why: Why::Space, rows: 576_000, before });
+        }
+        assert!((1..7).contains(&gone), "{gone} days");
+        assert!(super::blocks(&f.root).unwrap().free >= RESERVE && !retention.is_over);
+        assert_eq!(one::<i64>(&f, "SELECT count(*) FROM g.daily"), 8 * 400);
+    }
+
+    #[test]
     fn something_has_to_go_when_less_than_the_reserve_is_left() {
         let blocks = |total, free| Blocks { total, free };
         let bounded = retention(Some(100_000_000));
