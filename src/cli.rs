@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::budget::{heap, memory};
 use crate::config::{self, Config, ConfigErrors};
 use crate::service::{self, journal};
 use crate::source::ports;
@@ -142,6 +143,7 @@ fn daemon(file: &Path) -> u8 {
         Ok(config) => config,
         Err(errors) => return fail_config(&errors),
     };
+    heap::tame();
     let level = journal::start(config.log.level);
     for warning in config.warnings() {
         tracing::warn!("{warning}");
@@ -165,7 +167,7 @@ fn check(file: &Path) -> u8 {
             }
             let text =
                 format!("{}: ok, {} serial and {} mqtt\n", file.display(), config.serial.len(), config.mqtt.len());
-            print(&text).map_or_else(|e| fail(1, &e.to_string()), |()| 0)
+            print(&(text + &memory::table(&config))).map_or_else(|e| fail(1, &e.to_string()), |()| 0)
         }
         Err(errors) => fail_config(&errors),
     }

@@ -6,6 +6,7 @@
 //! - [`reading`]: what travels between the stages
 //! - [`zone`]: local time; pure
 //! - [`metrics`], [`clock`]: what is counted, and what time it is
+//! - [`budget`]: bytes written and memory, what of them may be used, and what is done about it
 //! - [`codec`]: bytes to readings; pure
 //! - [`source`]: serial ports and brokers
 //! - [`pipeline`]: the bounded channel and the batch
@@ -16,6 +17,7 @@
 //! - [`demo`], [`status`]: commands that run and ask a daemon
 //! - `doctor`: the command that explains and repairs a database
 
+pub mod budget;
 #[cfg(feature = "store")]
 pub mod cli;
 pub mod clock;

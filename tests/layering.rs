@@ -14,8 +14,9 @@ const TABLE: &[(&str, &[&str])] = &[
     ("zone", &["reading"]),
     ("metrics", &["reading"]),
     ("clock", &["config::Clock", "config::Trust", "metrics", "reading", "zone"]),
+    ("budget", &["clock", "config", "metrics", "reading", "zone"]),
     ("codec", &["reading", "zone"]),
-    ("config", &["codec::topic", "zone"]),
+    ("config", &["budget::memory", "codec::topic", "zone"]),
     ("pipeline", &["config::Intake", "metrics", "reading"]),
     (
         "source",
@@ -37,10 +38,11 @@ const TABLE: &[(&str, &[&str])] = &[
             "zone",
         ],
     ),
-    ("store", &["clock", "config::Store", "metrics", "pipeline", "reading", "zone"]),
+    ("store", &["budget", "clock", "config::Store", "metrics", "pipeline", "reading", "zone"]),
     (
         "serve",
         &[
+            "budget",
             "clock",
             "codec::time",
             "config::Http",
@@ -53,11 +55,14 @@ const TABLE: &[(&str, &[&str])] = &[
             "zone",
         ],
     ),
-    ("service", &["clock", "codec", "config", "metrics", "pipeline", "reading", "serve", "source", "store", "zone"]),
+    (
+        "service",
+        &["budget", "clock", "codec", "config", "metrics", "pipeline", "reading", "serve", "source", "store", "zone"],
+    ),
     ("demo", &["codec", "config", "reading", "status"]),
     ("status", &[]),
     ("doctor", &["config::Store", "store::Lock", "store::LockError", "store::recovery"]),
-    ("cli", &["config", "demo", "doctor", "service", "source::ports", "status", "store::recovery::probe"]),
+    ("cli", &["budget", "config", "demo", "doctor", "service", "source::ports", "status", "store::recovery::probe"]),
     ("main", &["cli"]),
 ];
 

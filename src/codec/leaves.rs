@@ -27,6 +27,8 @@ pub(super) struct Plan<'a> {
     pub metric: Option<&'a str>,
     /// Path of the field that holds the time.
     pub time: Option<&'a str>,
+    /// How a time without a zone is read.
+    pub local: time::Local,
     /// Path of the field that names the node.
     pub node_field: Option<&'a str>,
 }
@@ -205,7 +207,7 @@ impl<'a> Walk<'a> {
     /// Text: a time, a node, or nothing that is stored.
     fn text(&mut self, text: &str) {
         match self.role() {
-            Role::Time => self.time_found(time::parse_text(text), text),
+            Role::Time => self.time_found(time::parse_text(text, self.plan.local), text),
             Role::Node => self.named = Named::As(text.to_owned()),
             Role::Metric => {}
         }

@@ -11,7 +11,7 @@ use url::Url;
 
 use super::raw::{Entry, Section};
 use super::{
-    Clock, Config, Http, Intake, Log, Mqtt, MqttFormat, Serial, SerialFormat, Store, Subscription, Trust, value,
+    Clock, Config, Http, Intake, Log, Memory, Mqtt, MqttFormat, Serial, SerialFormat, Store, Subscription, Trust, value,
 };
 use crate::codec::topic::Pattern;
 use crate::zone::Tz;
@@ -58,13 +58,23 @@ pub(super) fn config(mut root: Section<'_>) -> Option<Config> {
     intake_section.finish();
     let clock = clock(root.table("clock"));
     let http = http(root.table("http"));
+    let memory = memory(root.table("memory"));
     let log = log(root.table("log"));
     let (serial_sections, mqtt_sections) = (root.tables("serial"), root.tables("mqtt"));
     root.finish();
     let mut taken = Taken::default();
     let serial = all(serial_sections, |section| serial(section, &mut taken));
     let mqtt = all(mqtt_sections, |section| mqtt(section, &mut taken));
-    Some(Config { store: store?, intake: intake?, clock: clock?, http: http?, log: log?, serial: serial?, mqtt: mqtt? })
+    Some(Config {
+        store: store?,
+        intake: intake?,
+        clock: clock?,
+        http: http?,
+        memory: memory?,
+        log: log?,
+        serial: serial?,
+        mqtt: mqtt?,
+    })
 }
 
 /// Reads every section, also behind one that is wrong.
@@ -102,6 +112,10 @@ fn store(section: &mut Section<'_>) -> Option<Store> {
     }
     let size = value::size(16_000_000..=1_000_000_000_000, 500_000_000);
     let max_size = section.or("max-size", None, value::unless("unlimited", size));
+    let size = value::size(1_000_000..=1_000_000_000_000, 200_000_000);
+    let write_budget = section.or("write-budget", None, value::unless("unlimited", size));
+    let endurance = value::size(1_000_000_000..=100_000_000_000_000_000, 10_000_000_000_000);
+    let card_endurance = section.optional("card-endurance", endurance);
     let max_nodes = section.or("max-nodes", default.max_nodes, value::whole(1..=100_000));
     let max_series = section.or("max-series", default.max_series, value::whole(1..=1_000_000));
     let min_free = default.min_free;
@@ -118,6 +132,8 @@ fn store(section: &mut Section<'_>) -> Option<Store> {
         keep_hourly: keep_hourly?,
         keep_daily: keep_daily?,
         max_size: max_size?,
+        write_budget: write_budget?,
+        card_endurance: card_endurance?,
     })
 }
 
@@ -168,6 +184,13 @@ fn address(entry: &Entry<'_>) -> Result<SocketAddr, String> {
     address.ok_or_else(|| "expected an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"".to_owned())
 }
 
+fn memory(mut section: Section<'_>) -> Option<Memory> {
+    let size = value::size(1_000_000..=64_000_000_000, 96_000_000);
+    let limit = section.or("limit", None, value::unless("auto", size));
+    section.finish();
+    Some(Memory { limit: limit? })
+}
+
 fn log(mut section: Section<'_>) -> Option<Log> {
     let level = section.or("level", Log::default().level, value::choice(LEVELS));
     section.finish();
@@ -208,6 +231,7 @@ fn serial(mut section: Section<'_>, taken: &mut Taken) -> Option<Serial> {
     let max_line = section.or("max-line", default.max_line, value::whole(64..=65_536));
     let time = section.or("time", default.time, value::field);
     let node = section.or("node", default.node, value::field);
+    let timezone = section.optional("timezone", zone);
     if format == Some(SerialFormat::HubLines) {
         for key in ["time", "node"] {
             if section.is_set(key) {
@@ -225,6 +249,7 @@ fn serial(mut section: Section<'_>, taken: &mut Taken) -> Option<Serial> {
         max_line: max_line?,
         time: time?,
         node: node?,
+        timezone: timezone?,
     })
 }
 
@@ -307,9 +332,10 @@ fn subscription(mut section: Section<'_>) -> Option<Subscription> {
     let topic = section.required("topic", "a topic pattern, such as \"sensors/{node}/{metric}\"", topic);
     let format = section.or("format", MqttFormat::Json, value::format(MQTT_FORMATS));
     let time = section.optional("time", value::field);
+    let timezone = section.optional("timezone", zone);
     let qos = section.or("qos", 1, qos);
     section.finish();
-    Some(Subscription { topic: topic?, format: format?, time: time?, qos: qos? })
+    Some(Subscription { topic: topic?, format: format?, time: time?, timezone: timezone?, qos: qos? })
 }
 
 fn topic(entry: &Entry<'_>) -> Result<Pattern, String> {

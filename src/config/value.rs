@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytesize::{GB, GIB, KB, KIB, MB, MIB};
+use bytesize::{GB, GIB, KB, KIB, MB, MIB, TB, TIB};
 
 use super::raw::Entry;
 
@@ -172,8 +172,9 @@ fn show_duration(duration: Duration) -> String {
 }
 
 /// In the largest unit that divides it.
-fn show_size(bytes: u64) -> String {
-    let units = [("GiB", GIB), ("GB", GB), ("MiB", MIB), ("MB", MB), ("KiB", KIB), ("KB", KB)];
+pub(super) fn show_size(bytes: u64) -> String {
+    let units =
+        [("TiB", TIB), ("TB", TB), ("GiB", GIB), ("GB", GB), ("MiB", MIB), ("MB", MB), ("KiB", KIB), ("KB", KB)];
     match units.iter().find(|(_, unit)| bytes > 0 && bytes.is_multiple_of(*unit)) {
         Some((name, unit)) => format!("{}{name}", bytes / unit),
         None => format!("{bytes}B"),
@@ -222,8 +223,15 @@ mod tests {
         for (millis, shown) in durations {
             assert_eq!(show_duration(Duration::from_millis(millis)), shown);
         }
-        let sizes =
-            [(4 * GB, "4GB"), (24 * MB, "24MB"), (16 * MIB, "16MiB"), (262_144, "256KiB"), (1_001, "1001B"), (0, "0B")];
+        let sizes = [
+            (2 * TB, "2TB"),
+            (4 * GB, "4GB"),
+            (24 * MB, "24MB"),
+            (16 * MIB, "16MiB"),
+            (262_144, "256KiB"),
+            (1_001, "1001B"),
+            (0, "0B"),
+        ];
         for (bytes, shown) in sizes {
             assert_eq!(show_size(bytes), shown);
         }

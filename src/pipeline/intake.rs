@@ -3,12 +3,14 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::time::sleep;
 
 use crate::config;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Shed};
 use crate::reading::{Decoded, Delivery, Envelope, Outcome};
 
 /// Bytes that a reading, an event or a dead letter is counted with, beside its text.
@@ -18,6 +20,9 @@ const ENVELOPE_BYTES: usize = 256;
 /// The part of both bounds that senders who can wait leave free: one of so many. Who must not wait finds room there,
 /// however much the others have.
 const KEPT_FREE: u32 = 4;
+
+/// How often it is looked whether memory is below its limit again.
+const MEMORY_PAUSE: Duration = Duration::from_millis(200);
 
 /// The store takes no more: the daemon is stopping. The envelope's receipt has answered `Failed`.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +35,9 @@ pub enum Refused {
     /// The capacity or the byte bound is used up; the writer was asked to commit.
     #[error("the channel to the store is full")]
     Full,
+    /// Memory is above its limit; the writer was asked to commit.
+    #[error("memory is above its limit")]
+    Memory,
     /// The daemon is stopping.
     #[error("the store takes no more envelopes")]
     Closed,
@@ -142,12 +150,16 @@ pub fn channel(config: &config::Intake, metrics: Arc<Metrics>) -> (Intake, Outle
 }
 
 impl Intake {
-    /// Hands an envelope over; waits for permits, and asks the writer to commit while it does. A quarter of the capacity and
-    /// of the byte bound is left to those who must not wait.
+    /// Hands an envelope over; waits for permits, and for memory to come back below its limit, and asks the writer to commit
+    /// while it does. A quarter of the capacity and of the byte bound is left to those who must not wait.
     ///
     /// # Errors
     /// [`Closed`] when the store takes no more.
     pub async fn send(&self, envelope: Envelope) -> Result<(), Closed> {
+        while self.metrics.memory.sheds(Shed::Brokers) {
+            self.commit_soon();
+            sleep(MEMORY_PAUSE).await;
+        }
         for part in self.split(envelope) {
             let cost = self.cost(&part);
             let most = self.max_bytes - self.max_bytes / KEPT_FREE;
@@ -178,6 +190,10 @@ impl Intake {
     /// # Errors
     /// [`Refused`] when it was not taken; nothing of it was stored, unless it was large and split.
     pub fn try_send(&self, envelope: Envelope) -> Result<(), Refused> {
+        if self.metrics.memory.sheds(Shed::Serial) {
+            self.commit_soon();
+            return Err(Refused::Memory);
+        }
         let refuse = |e| {
             self.commit_soon();
             match e {
@@ -317,6 +333,31 @@ pub(super) mod tests {
             Item::Envelope(carried) => carried,
             Item::Notice(notice) => panic!("{notice:?}"),
         }
+    }
+
+    #[test]
+    fn without_memory_ports_are_refused_and_brokers_wait() {
+        let (intake, outlet, metrics) = small();
+        metrics.memory.set_step(Shed::Brokers);
+        intake.try_send(envelope(1, false, Receipt::none())).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let sent = intake.send(envelope(1, false, Receipt::none()));
+            tokio::pin!(sent);
+            assert!(tokio::time::timeout(MEMORY_PAUSE * 2, &mut sent).await.is_err(), "it waits");
+            assert_eq!(outlet.nudges.try_recv(), Ok(()), "a commit is asked for meanwhile");
+            metrics.memory.set_step(Shed::Queries);
+            sent.await.unwrap();
+        });
+        metrics.memory.set_step(Shed::Serial);
+        let failed = Arc::new(Mutex::new(None));
+        let into = Arc::clone(&failed);
+        let receipt = Receipt::new(move |o| *into.lock().unwrap() = Some(o));
+        assert_eq!(intake.try_send(envelope(1, true, receipt)), Err(Refused::Memory));
+        assert_eq!(*failed.lock().unwrap(), Some(Outcome::Failed));
+        metrics.memory.set_step(Shed::Nothing);
+        intake.try_send(envelope(1, false, Receipt::none())).unwrap();
+        assert_eq!(metrics.queue.depth.get(), 3);
     }
 
     #[test]

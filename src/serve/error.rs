@@ -110,6 +110,13 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path answers to GET only")
     }
 
+    /// Memory is above its limit.
+    pub(super) fn memory() -> Self {
+        let message =
+            "memory is above its limit ([memory] limit): queries are refused until it is below; ask again in a moment";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "memory", message)
+    }
+
     /// All connections for questions for data have one.
     pub(super) fn no_place() -> Self {
         let message = "too many requests are being answered; try again in a moment ([http] max-connections)";

@@ -27,19 +27,19 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::sync::Semaphore;
 
+use crate::budget::Written;
 use crate::clock::Clock;
 use crate::config;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Shed};
 use crate::store::Reader;
 use crate::store::reader::{CONNECTIONS, QueryError};
 use error::ApiError;
-use process::Written;
 use token::Token;
 
 /// What the routes answer from.
@@ -50,7 +50,7 @@ pub struct State {
     store_path: PathBuf,
     started: Instant,
     token: Option<Token>,
-    written: Written,
+    written: Arc<Written>,
     /// Queries that may be on blocking threads at once: no more than there are connections, so that waiting requests
     /// cost no thread.
     queries: Arc<Semaphore>,
@@ -76,8 +76,8 @@ impl Default for Patience {
 }
 
 impl State {
-    /// Reads the token, where `config` names a file with one. `store_path` is the database file, whose size is shown;
-    /// the uptime counts from now.
+    /// Reads the token, where `config` names a file with one. `written` counts what is written; `store_path` is the database
+    /// file, whose size is shown; the uptime counts from now.
     ///
     /// # Errors
     /// The token's file cannot be read, or its first line is empty; the error names it.
@@ -85,6 +85,7 @@ impl State {
         reader: Reader,
         metrics: Arc<Metrics>,
         clock: Clock,
+        written: Arc<Written>,
         store_path: PathBuf,
         config: &config::Http,
     ) -> io::Result<Self> {
@@ -96,7 +97,7 @@ impl State {
             store_path,
             started: Instant::now(),
             token,
-            written: Written::default(),
+            written,
             queries: Arc::new(Semaphore::new(CONNECTIONS)),
             max_connections: config.max_connections.max(1),
             patience: Patience::default(),
@@ -166,7 +167,8 @@ async fn unknown_path(request: Request) -> ApiError {
     ApiError::path(request.uri().path(), INDEX)
 }
 
-/// Asks for the token, everywhere but at `/healthz`, and keeps answers out of caches.
+/// Asks for the token, everywhere but at `/healthz`, refuses queries while there is no memory for them, and keeps answers out of
+/// caches.
 async fn guard(
     axum::extract::State(state): axum::extract::State<Arc<State>>,
     request: Request,
@@ -177,7 +179,17 @@ async fn guard(
         Some(_) if request.uri().path() == "/healthz" => true,
         Some(token) => token.is_in(request.headers().get(header::AUTHORIZATION)),
     };
-    let mut response = if allowed { next.run(request).await } else { ApiError::token().into_response() };
+    let query = request.method() == Method::GET && request.uri().path().starts_with("/api/");
+    let memory = &state.metrics.memory;
+    let mut response = if !allowed {
+        ApiError::token().into_response()
+    } else if query && memory.sheds(Shed::Queries) {
+        memory.refused.inc();
+        ApiError::memory().into_response()
+    } else {
+        memory.queries.add(u64::from(query));
+        next.run(request).await
+    };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -11,6 +11,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{Patience, State, bind, run};
+use crate::budget::Written;
 use crate::clock::{Clock, boottime};
 use crate::config;
 use crate::metrics::Metrics;
@@ -42,6 +43,11 @@ impl Answer {
     }
 }
 
+fn written(path: &std::path::Path, clock: &Clock, metrics: &Arc<Metrics>) -> Arc<Written> {
+    let store = config::Store { path: path.to_owned(), ..config::Store::default() };
+    Arc::new(Written::new(&store, clock.clone(), Arc::clone(metrics)))
+}
+
 fn loopback() -> config::Http {
     config::Http { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..config::Http::default() }
 }
@@ -59,7 +65,15 @@ impl Server {
         // Whatever this machine is.
         metrics.clock.synchronised.store(false, Ordering::Relaxed);
         let path = store.dir.path().join("t.duckdb");
-        let mut state = State::new(store.reader.clone(), Arc::clone(&metrics), clock, path, http).unwrap();
+        let mut state = State::new(
+            store.reader.clone(),
+            Arc::clone(&metrics),
+            clock.clone(),
+            written(&path, &clock, &metrics),
+            path,
+            http,
+        )
+        .unwrap();
         state.patience = patience;
         let (stop, stopping) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use tokio::sync::watch;
 
 use super::{ServiceError, ended};
+use crate::budget::Written;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::metrics::{Metrics, SourceStatus};
@@ -52,7 +53,13 @@ impl Stages {
     ///
     /// # Errors
     /// [`ServiceError::Http`] when the address cannot be bound, [`ServiceError::Start`] when a thread cannot be made.
-    pub fn start(config: &Config, store: Store, clock: &Clock, metrics: &Arc<Metrics>) -> Result<Self, ServiceError> {
+    pub fn start(
+        config: &Config,
+        store: Store,
+        clock: &Clock,
+        metrics: &Arc<Metrics>,
+        written: &Arc<Written>,
+    ) -> Result<Self, ServiceError> {
         let start = |what| move |source| ServiceError::Start { what, source };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -68,6 +75,7 @@ impl Stages {
             store.reader,
             Arc::clone(metrics),
             clock.clone(),
+            Arc::clone(written),
             config.store.path.clone(),
             &config.http,
         )
@@ -77,7 +85,8 @@ impl Stages {
         let (intake, outlet) = pipeline::channel(&config.intake, Arc::clone(metrics));
         let (stop_sources, _) = watch::channel(false);
         let (stop_serve, serve_stop) = watch::channel(false);
-        let (mut writer, stop_by) = (store.writer.under(clock.clone())?, store.writer_stop_by);
+        let stop_by = store.writer_stop_by;
+        let mut writer = store.writer.under(clock.clone())?.counting(Arc::clone(written))?;
         let brokers: Vec<Arc<str>> = config.mqtt.iter().map(|m| Arc::from(m.name.as_str())).collect();
         writer.keep_sources(&brokers);
         let tell = tx.clone();

@@ -10,6 +10,7 @@ use super::plan::{DeadRow, EventRow, Late, Plan, Row};
 use super::redelivery::{self, Unconfirmed};
 use super::rolled::{self, Mark, Rolled};
 use super::unsynced;
+use super::writer::written;
 use crate::reading::{DeadLetter, DeadReason, Timestamp};
 
 /// Late rows further apart than this are looked for in statements of their own, so that zone maps keep their effect.
@@ -71,6 +72,7 @@ pub fn write(
         connection.execute("DELETE FROM g.meta WHERE key = 'floor'", [])?;
         connection.execute("INSERT INTO g.meta VALUES ('floor', ?)", params![floor.micros().to_string()])?;
     }
+    written::note(connection, &plan.written)?;
     let trim = batch % TRIM_EVERY == 0;
     let memory = if trim { Some(unconfirmed.all_with(&plan.deliveries)) } else { redelivery::added(&plan.deliveries) };
     connection

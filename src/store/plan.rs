@@ -47,6 +47,8 @@ pub struct Plan {
     pub newest_arrival: Option<Timestamp>,
     /// The floor of time, where it has to be written.
     pub floor: Option<Timestamp>,
+    /// Days whose bytes written have to be noted.
+    pub written: Vec<crate::budget::Row>,
     /// Nodes to add.
     pub nodes: Vec<Node>,
     /// Series to add.

@@ -8,6 +8,8 @@ use std::time::Duration;
 use duckdb::Connection;
 
 use super::*;
+use crate::budget::Written;
+use crate::clock::Clock;
 use crate::pipeline::{Intake, Notice, channel};
 use crate::reading::{
     Arrival, DeadLetter, DeadReason, Decoded, Delivery, Envelope, Event, Outcome, Reading, Receipt, Timestamp, When,
@@ -99,6 +101,27 @@ impl Sender {
         };
         self.intake.try_send(envelope).unwrap();
     }
+}
+
+#[test]
+fn the_flush_interval_is_the_one_in_force() {
+    let b = Bench::new();
+    let store = open(&b.config, &b.metrics).unwrap();
+    let clock = Clock::new(config::Trust::Always, Arc::clone(&b.metrics));
+    let written = Arc::new(Written::new(&b.config, clock, Arc::clone(&b.metrics)));
+    assert_eq!(written.flush_interval(), Duration::from_secs(3600));
+    let (intake, outlet) = channel(&config::Intake::default(), Arc::clone(&b.metrics));
+    let sender = Sender { intake, answers: Arc::clone(&b.answers) };
+    let writer = store.writer.counting(written).unwrap();
+    let thread = std::thread::spawn(move || writer.run(&outlet));
+    sender.send(NOW, vec![reading("7", "t", at(NOW), 1.0)]);
+    b.metrics.store.flush_interval_us.set(1_000);
+    while b.answers.lock().unwrap().is_empty() {
+        std::thread::yield_now();
+    }
+    assert_eq!(b.answers.lock().unwrap()[..], [Outcome::Committed]);
+    drop(sender);
+    thread.join().unwrap().unwrap();
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod settle;
 mod time;
 mod upkeep;
+pub(super) mod written;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -28,6 +29,7 @@ use super::rollup::Rollups;
 use super::space::{Room, Space};
 use super::suspicion::Suspicion;
 use super::timekeeper::Timekeeper;
+use crate::budget::Written;
 use crate::clock;
 use crate::config;
 use crate::metrics::Metrics;
@@ -120,6 +122,8 @@ pub struct Writer {
     rollups: Rollups,
     retention: Retention,
     admission: Admissions,
+    /// Counts what is written, and says how long a batch may wait.
+    written: Option<Arc<Written>>,
     /// Something was removed since names were last looked through.
     removed: bool,
     /// When names may be looked through next.
@@ -172,6 +176,7 @@ impl Writer {
                 nodes: Admission::new(limits.nodes_of_source()),
                 series: Admission::new(limits.series_of_source()),
             },
+            written: None,
             removed: true,
             names_at: Instant::now() + upkeep::NAMES_FIRST,
             strays_at: None,
@@ -299,6 +304,7 @@ impl Writer {
 
     fn alive(&mut self) {
         self.space.watch();
+        self.keep_pace();
         self.metrics.store.writer_alive_at.set(clock::boottime());
     }
 
@@ -320,6 +326,7 @@ impl Writer {
         }
         let mut plan = planner.finish();
         plan.floor = self.time.floor_due(plan.newest_arrival);
+        plan.written = self.days_due();
         plan
     }
 
@@ -349,6 +356,7 @@ impl Writer {
         }
         self.metrics.clock.unsynced.add(self.time.committed(&plan, done));
         self.unconfirmed.committed(plan.deliveries);
+        self.days_noted(&plan.written);
         drop(plan.rolled);
         self.rollups.marked(done.marks.iter().copied());
         {
@@ -416,12 +424,15 @@ impl Writer {
         let _paused = self.reader.pause();
         if self.space.look() == Room::None {
             tracing::warn!("no checkpoint at the end for lack of space; the next start replays the WAL");
-        } else if let Err(error) = self.root.connection.execute_batch("CHECKPOINT g") {
-            // It loses nothing: the WAL stays and is replayed at the next start.
-            tracing::warn!(%error, "no checkpoint at the end; the next start replays the WAL");
-            self.suspicion.met("the last checkpoint", &error.to_string());
         } else {
-            self.suspicion.closed();
+            self.close_days();
+            if let Err(error) = self.root.connection.execute_batch("CHECKPOINT g") {
+                // It loses nothing: the WAL stays and is replayed at the next start.
+                tracing::warn!(%error, "no checkpoint at the end; the next start replays the WAL");
+                self.suspicion.met("the last checkpoint", &error.to_string());
+            } else {
+                self.suspicion.closed();
+            }
         }
         if let Err(error) = self.root.detach() {
             tracing::warn!(%error, "the database was not closed cleanly");

@@ -347,3 +347,23 @@ fn records_of_a_node_whose_clock_was_never_set_stay_apart_and_are_known_again() 
     let times: Vec<Option<i64>> = stored.unsynced.iter().map(|u| u.node_ts).collect();
     assert_eq!(times, [30, 60, 30, 60, 30, 60].map(|s| Some(s * 1_000_000)));
 }
+
+#[test]
+fn a_node_that_sends_local_time_keeps_every_reading_when_clocks_are_set_back() {
+    // 2025-10-26T00:00:00Z, 02:00 in Berlin; an hour later it is 02:00 again.
+    let begin = 1_761_436_800;
+    let shift = |at: i64| at - now_micros() / 1_000_000;
+    let mut b = Bench::new(shift(begin), "trust = \"always\"\ntimezone = \"Europe/Berlin\"");
+    let shown = ["02:00", "02:30", "02:00", "02:30", "03:00", "03:30"];
+    let mut expected = Vec::new();
+    for (half_hours, shown) in (0_i32..).zip(shown) {
+        let at = begin + i64::from(half_hours) * HOUR / 2;
+        b.shift(shift(at));
+        b.port.send(&format!("{{\"node\": \"n\", \"time\": \"2025-10-26T{shown}:00\", \"v\": {half_hours}}}"));
+        expected.push((at * 1_000_000, f64::from(half_hours)));
+        b.daemon.wait_stat("/readings/committed", expected.len() as u64);
+    }
+    let stored = b.daemon.finish();
+    assert_eq!(stored.rows.iter().map(|row| (row.ts, row.value)).collect::<Vec<_>>(), expected);
+    assert_eq!(stored.dead, []);
+}

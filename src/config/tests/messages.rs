@@ -50,21 +50,29 @@ fn what_is_unknown() {
     says(
         "[store]\nbatch-rows = 10\nflush_interval = \"5s\"\n",
         "3: store.flush_interval: unknown key, expected one of: path, memory-limit, flush-interval, batch-rows, \
-         keep-readings, keep-hourly, keep-daily, max-size, max-nodes, max-series, min-free",
+         keep-readings, keep-hourly, keep-daily, max-size, write-budget, card-endurance, \
+         max-nodes, max-series, min-free",
     );
     says(
         "\n[sotre]\npath = \"x\"\n",
-        "2: sotre: unknown section, expected one of: store, intake, clock, http, log, serial, mqtt",
+        "2: sotre: unknown section, expected one of: store, intake, clock, http, memory, log, serial, mqtt",
     );
-    says("path = \"x\"\n", "1: path: unknown key, expected one of: store, intake, clock, http, log, serial, mqtt");
+    says(
+        "path = \"x\"\n",
+        "1: path: unknown key, expected one of: store, intake, clock, http, memory, log, serial, mqtt",
+    );
     says(
         "[clock]\n\"trust me\\n\" = 1\n",
         "2: clock.\"trust me\\n\": unknown key, expected one of: trust, patience, synchronised-file, timezone",
     );
     says("[clock.trust]\nx = 1\n", "1: clock.trust = (a table): expected \"auto\", \"always\" or \"synchronised\"");
     serial_says(
+        "timezone = 2",
+        "timezone = 2: expected a time zone of the IANA database, such as \"Europe/Berlin\" or \"UTC\"",
+    );
+    serial_says(
         "speed = 9600",
-        "speed: unknown key, expected one of: name, port, baud, format, silence, max-line, time, node",
+        "speed: unknown key, expected one of: name, port, baud, format, silence, max-line, time, node, timezone",
     );
     // The value of what looks like a password is not shown.
     mqtt_says(
@@ -74,7 +82,7 @@ fn what_is_unknown() {
     );
     subscription_says(
         "topic = \"a\"\nQoS = 1",
-        "6: mqtt[0].subscribe[0].QoS: unknown key, expected one of: topic, format, time, qos",
+        "6: mqtt[0].subscribe[0].QoS: unknown key, expected one of: topic, format, time, timezone, qos",
     );
 }
 
@@ -181,7 +189,12 @@ fn what_is_kept() {
     says("[store]\nkeep-daily = \"30d\"\n", "2: store.keep-daily = \"30d\": expected at least keep-hourly");
     says(
         "[store]\nmax-size = \"1MB\"\n",
-        "2: store.max-size = \"1MB\": expected a size from \"16MB\" to \"1000GB\", or \"unlimited\"",
+        "2: store.max-size = \"1MB\": expected a size from \"16MB\" to \"1TB\", or \"unlimited\"",
+    );
+    says(
+        "[store]\nwrite-budget = \"200kB\"\ncard-endurance = 10\n",
+        "2: store.write-budget = \"200kB\": expected a size from \"1MB\" to \"1TB\", or \"unlimited\"\n\
+         gadwall.toml:3: store.card-endurance = 10: expected a size with its unit, such as \"10TB\"",
     );
     says(
         "[clock]\ntimezone = \"Europe/Berln\"\n",
@@ -285,6 +298,11 @@ fn topics_and_qos() {
          as QoS 1",
     );
     subscription_says("topic = \"a\"\nqos = 3", "6: mqtt[0].subscribe[0].qos = 3: expected 0 or 1");
+    subscription_says(
+        "topic = \"a\"\ntimezone = \"CEST\"",
+        "6: mqtt[0].subscribe[0].timezone = \"CEST\": expected a time zone of the IANA database, such as \
+         \"Europe/Berlin\" or \"UTC\"",
+    );
 }
 
 #[test]

@@ -207,7 +207,7 @@ impl Port {
         let mut drained_by = None;
         self.feed.connected();
         loop {
-            self.feed.out().tell_time();
+            self.feed.tell_time();
             if drained_by.is_some() && self.feed.is_answered() {
                 return Ok(Gone::Stop);
             }
