@@ -17,6 +17,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("codec", &["reading", "zone"]),
     ("config", &["codec::topic", "zone"]),
     ("pipeline", &["config::Intake", "metrics", "reading"]),
+    ("quality", &["config::Interval", "config::Quality", "reading"]),
     (
         "source",
         &[
@@ -37,15 +38,17 @@ const TABLE: &[(&str, &[&str])] = &[
             "zone",
         ],
     ),
-    ("store", &["clock", "config::Store", "metrics", "pipeline", "reading", "zone"]),
+    ("store", &["clock", "config::Interval", "config::Store", "metrics", "pipeline", "quality", "reading", "zone"]),
     (
         "serve",
         &[
             "clock",
             "codec::time",
             "config::Http",
+            "config::Quality",
             "config::secret",
             "metrics",
+            "quality",
             "reading",
             "store::Reader",
             "store::catalog",
@@ -87,7 +90,7 @@ const IMPURE: &[&str] = &[
 ];
 
 /// Modules that work on their arguments alone.
-const PURE: &[&str] = &["codec", "reading", "zone"];
+const PURE: &[&str] = &["codec", "quality", "reading", "zone"];
 
 #[test]
 fn every_module_keeps_to_its_row() {
