@@ -52,6 +52,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "reading",
             "store::Reader",
             "store::catalog",
+            "store::ledger",
             "store::reader",
             "zone",
         ],

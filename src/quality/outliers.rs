@@ -81,7 +81,7 @@ pub enum Test {
 impl Test {
     /// The test for a series with these rules and values.
     pub fn of(rules: &Rules, values: &Values) -> Self {
-        if rules.min.is_some() || rules.max.is_some() {
+        if rules.has_limits() {
             return Self::Limits { min: rules.min, max: rules.max };
         }
         if values.count < ENOUGH {

@@ -18,6 +18,11 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Whether a person has set limits of its values.
+    pub const fn has_limits(&self) -> bool {
+        self.min.is_some() || self.max.is_some()
+    }
+
     /// The rules for a series: of each key the first of `sections` that sets it and matches counts. A section's `node`
     /// matches the node's name, or `source/name`.
     pub fn of(sections: &[config::Quality], source: &str, node: &str, metric: &str) -> Self {

@@ -8,6 +8,9 @@ use super::slots::{Gap, Slots, Slotted};
 use super::stuck::{Runs, Stood};
 use crate::reading::Timestamp;
 
+/// Readings that come in batches are waited for so long at the most, microseconds.
+const LONGEST_BATCH: f64 = 86_400e6;
+
 /// The time over which readings of a series are expected: from `start` until before `end`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -20,10 +23,10 @@ pub struct Span {
 impl Span {
     /// The part of `self` in which readings of a series can be: not before `since`, when it began, and not after what has
     /// had the time to arrive. `now` is what is stored by now; with a delay of `delay_s` (the median), a node's stored
-    /// records come up to twice as late when they come in batches.
+    /// records come up to twice as late when they come in batches. A batch of more than a day is one that was held up.
     pub fn expected(self, since: Timestamp, now: Timestamp, delay_s: Option<f64>) -> Self {
-        let delay = delay_s.filter(|d| *d > 0.0).unwrap_or(0.0) * 2e6;
-        #[expect(clippy::cast_possible_truncation, reason = "it saturates, and a delay has at most 32 bits of seconds")]
+        let delay = (delay_s.unwrap_or(0.0) * 2e6).clamp(0.0, LONGEST_BATCH);
+        #[expect(clippy::cast_possible_truncation, reason = "it is at most a day in microseconds")]
         let due = Timestamp(now.micros().saturating_sub(delay as i64));
         Self { start: self.start.max(since), end: self.end.min(due) }
     }

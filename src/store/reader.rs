@@ -3,10 +3,12 @@
 
 mod pages;
 mod pool;
+mod quality;
 mod statistics;
 
 pub use pages::{BadCursor, Cursor, MAX_PAGE, Page, Row, Selection, Walk};
 pub use pool::Paused;
+pub use quality::{Found, Scope, Subject, Survey};
 pub use statistics::Statistics;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -144,6 +146,15 @@ impl Reader {
     pub fn statistics(&self, series: i32, start: Timestamp, end: Timestamp) -> Result<Statistics, QueryError> {
         let lease = self.inner.pool.lease(self.inner.limits)?;
         self.noted(lease.run(|connection| statistics::query(connection, series, start, end)))
+    }
+
+    /// Takes a survey of the quality of series on by one step; says whether it is done. After an error it cannot go on.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub fn survey(&self, survey: &mut Survey) -> Result<bool, QueryError> {
+        let lease = self.inner.pool.lease(self.inner.limits)?;
+        survey.step(&lease, self.inner.limits.time / 2)
     }
 
     /// The next page of a walk in order of (ts, series): at most `limit` rows, itself at most [`MAX_PAGE`]. A page can

@@ -20,6 +20,7 @@ mod hub;
 mod json_lines;
 mod life;
 mod mqtt;
+mod quality;
 mod recovery;
 mod rollups;
 mod space;
