@@ -10,6 +10,7 @@
 //! - [`codec`]: bytes to readings; pure
 //! - [`source`]: serial ports and brokers
 //! - [`pipeline`]: the bounded channel and the batch
+//! - [`quality`]: how complete and how plausible the readings of a series are; pure
 //! - `store`: the DuckDB file, one writer and few readers
 //! - `serve`: HTTP
 //! - `service`: the life of the process
@@ -28,6 +29,7 @@ pub mod demo;
 pub mod doctor;
 pub mod metrics;
 pub mod pipeline;
+pub mod quality;
 pub mod reading;
 #[cfg(feature = "store")]
 pub mod serve;

@@ -18,6 +18,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("codec", &["reading", "zone"]),
     ("config", &["budget::memory", "codec::topic", "zone"]),
     ("pipeline", &["config::Intake", "metrics", "reading"]),
+    ("quality", &["config::Interval", "config::Quality", "reading"]),
     (
         "source",
         &[
@@ -38,7 +39,10 @@ const TABLE: &[(&str, &[&str])] = &[
             "zone",
         ],
     ),
-    ("store", &["budget", "clock", "config::Store", "metrics", "pipeline", "reading", "zone"]),
+    (
+        "store",
+        &["budget", "clock", "config::Interval", "config::Store", "metrics", "pipeline", "quality", "reading", "zone"],
+    ),
     (
         "serve",
         &[
@@ -46,11 +50,14 @@ const TABLE: &[(&str, &[&str])] = &[
             "clock",
             "codec::time",
             "config::Http",
+            "config::Quality",
             "config::secret",
             "metrics",
+            "quality",
             "reading",
             "store::Reader",
             "store::catalog",
+            "store::ledger",
             "store::reader",
             "zone",
         ],
@@ -92,7 +99,7 @@ const IMPURE: &[&str] = &[
 ];
 
 /// Modules that work on their arguments alone.
-const PURE: &[&str] = &["codec", "reading", "zone"];
+const PURE: &[&str] = &["codec", "quality", "reading", "zone"];
 
 #[test]
 fn every_module_keeps_to_its_row() {

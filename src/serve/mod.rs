@@ -13,6 +13,7 @@ mod patient;
 mod places;
 mod process;
 mod prometheus;
+mod quality;
 mod readings;
 mod stats;
 mod token;
@@ -56,6 +57,10 @@ pub struct State {
     queries: Arc<Semaphore>,
     max_connections: usize,
     patience: Patience,
+    /// What a person knows of series.
+    quality: Vec<config::Quality>,
+    /// How long what has come may wait for its commit.
+    flush_interval: Duration,
 }
 
 /// How long a slow client is borne.
@@ -101,7 +106,17 @@ impl State {
             queries: Arc::new(Semaphore::new(CONNECTIONS)),
             max_connections: config.max_connections.max(1),
             patience: Patience::default(),
+            quality: Vec::new(),
+            flush_interval: Duration::ZERO,
         })
+    }
+
+    /// With what a person knows of series, and how long readings may wait for their commit. Without it everything is learnt
+    /// and nothing waits.
+    #[must_use]
+    pub fn knowing(mut self, quality: &[config::Quality], flush_interval: Duration) -> Self {
+        (self.quality, self.flush_interval) = (quality.to_vec(), flush_interval);
+        self
     }
 
     /// Runs a query on a blocking thread once one of the connections can be had.
@@ -138,6 +153,8 @@ GET /api/v1/nodes                       all nodes
 GET /api/v1/nodes/{node}                a node and its metrics
 GET /api/v1/nodes/{node}/latest         newest value of each metric
 GET /api/v1/nodes/{node}/statistics     ?start=-24h&end=now&metric=
+GET /api/v1/nodes/{node}/quality        ?start=-24h&end=now&metric=&limit=20: gaps, coverage, outliers, stuck values
+GET /api/v1/quality                     ?start=-24h&end=now&limit=100: all nodes, the worst first
 GET /api/v1/readings                    ?node=&metric=&start=&end=&limit=&cursor=&format=json|csv
 
 {node} is the node's name, percent-encoded; where two sources have the same name, source%2Fname.
@@ -156,6 +173,8 @@ fn router(state: Arc<State>) -> Router {
         .route("/api/v1/nodes/{node}", get(nodes::one))
         .route("/api/v1/nodes/{node}/latest", get(nodes::latest))
         .route("/api/v1/nodes/{node}/statistics", get(nodes::statistics))
+        .route("/api/v1/nodes/{node}/quality", get(quality::node))
+        .route("/api/v1/quality", get(quality::all))
         .route("/api/v1/readings", get(readings::readings))
         .fallback(unknown_path)
         .method_not_allowed_fallback(async || ApiError::method())

@@ -16,13 +16,13 @@ use crate::reading::Timestamp;
 use crate::store::catalog::{Catalog, Node, Series};
 use crate::store::reader::{QueryError, Statistics};
 
-/// Range of the statistics where no start is given: a day.
-const DEFAULT_RANGE: i64 = 24 * 3600 * 1_000_000;
+/// Range of statistics and of quality where no start is given: a day.
+pub(super) const DEFAULT_RANGE: i64 = 24 * 3600 * 1_000_000;
 
 /// Longest time for the statistics of all metrics of a node together.
 const STATISTICS_TIME: Duration = Duration::from_secs(30);
 
-type NodePath = Result<Path<String>, PathRejection>;
+pub(super) type NodePath = Result<Path<String>, PathRejection>;
 
 #[derive(Serialize)]
 pub(super) struct Nodes {
@@ -192,7 +192,7 @@ pub(super) async fn statistics(
     Ok(Json(NodeStatistics { node, source, start: start.to_string(), end: end.to_string(), metrics }))
 }
 
-fn name_in(path: NodePath) -> Result<String, ApiError> {
+pub(super) fn name_in(path: NodePath) -> Result<String, ApiError> {
     path.map(|Path(name)| name).map_err(|e| ApiError::node_name(&e.body_text()))
 }
 
@@ -208,7 +208,7 @@ fn summary(catalog: &Catalog, node: &Node) -> NodeSummary {
 }
 
 /// By metric.
-fn series_of<'a>(catalog: &'a Catalog, node: &Node) -> Vec<&'a Series> {
+pub(super) fn series_of<'a>(catalog: &'a Catalog, node: &Node) -> Vec<&'a Series> {
     let mut series: Vec<&Series> = node.series.iter().filter_map(|id| catalog.series(*id)).collect();
     series.sort_by(|a, b| a.metric.cmp(&b.metric));
     series

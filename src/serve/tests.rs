@@ -1,5 +1,6 @@
 mod answers;
 mod connections;
+mod quality;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -57,7 +58,15 @@ impl Server {
         Self::with(Limits::default(), &loopback(), Patience::default())
     }
 
+    fn knowing(quality: &[config::Quality]) -> Self {
+        Self::made(Limits::default(), &loopback(), |state| state.knowing(quality, Duration::ZERO))
+    }
+
     fn with(limits: Limits, http: &config::Http, patience: Patience) -> Self {
+        Self::made(limits, http, |state| State { patience, ..state })
+    }
+
+    fn made(limits: Limits, http: &config::Http, with: impl FnOnce(State) -> State) -> Self {
         let store = Fixture::new(limits);
         let metrics = Arc::new(Metrics::default());
         metrics.store.writer_alive_at.set(boottime());
@@ -65,16 +74,17 @@ impl Server {
         // Whatever this machine is.
         metrics.clock.synchronised.store(false, Ordering::Relaxed);
         let path = store.dir.path().join("t.duckdb");
-        let mut state = State::new(
-            store.reader.clone(),
-            Arc::clone(&metrics),
-            clock.clone(),
-            written(&path, &clock, &metrics),
-            path,
-            http,
-        )
-        .unwrap();
-        state.patience = patience;
+        let state = with(
+            State::new(
+                store.reader.clone(),
+                Arc::clone(&metrics),
+                clock.clone(),
+                written(&path, &clock, &metrics),
+                path,
+                http,
+            )
+            .unwrap(),
+        );
         let (stop, stopping) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let listener = runtime.block_on(bind(http)).unwrap();

@@ -79,7 +79,8 @@ impl Stages {
             config.store.path.clone(),
             &config.http,
         )
-        .map_err(ServiceError::Http)?;
+        .map_err(ServiceError::Http)?
+        .knowing(&config.quality, config.store.flush_interval);
 
         let (tx, ended) = unbounded();
         let (intake, outlet) = pipeline::channel(&config.intake, Arc::clone(metrics));

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::ledger::Ledger;
 use crate::reading::Timestamp;
 
 /// A node as it is stored.
@@ -50,6 +51,8 @@ pub struct Series {
 /// All nodes and series.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
+    /// What counts against the quality of series and is not written yet.
+    pub ledger: Ledger,
     nodes: HashMap<i32, Node>,
     series: HashMap<i32, Series>,
     node_ids: HashMap<Arc<str>, HashMap<Arc<str>, i32>>,
@@ -118,6 +121,7 @@ impl Catalog {
     /// Forgets a series.
     pub fn remove_series(&mut self, id: i32) {
         let Some(series) = self.series.remove(&id) else { return };
+        self.ledger.forget(id);
         if let Some(node) = self.nodes.get_mut(&series.node) {
             node.series.retain(|of_node| *of_node != id);
         }

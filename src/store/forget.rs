@@ -97,7 +97,7 @@ fn remove(connection: &Connection, catalog: &Catalog, series: Vec<i32>) -> duckd
     let ids = list(&series);
     connection.execute_batch("BEGIN TRANSACTION")?;
     let readings = connection.execute(&format!("DELETE FROM g.readings WHERE series IN ({ids})"), [])?;
-    for table in ["hourly", "daily", "dirty", "dirty_days", "provisional", "series"] {
+    for table in ["hourly", "daily", "dirty", "dirty_days", "provisional", "quality", "series"] {
         connection.execute(&format!("DELETE FROM g.{table} WHERE series IN ({ids})"), [])?;
     }
     let nodes: BTreeSet<i32> = series.iter().filter_map(|id| Some(catalog.series(*id)?.node)).collect();

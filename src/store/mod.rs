@@ -7,6 +7,7 @@ mod commit;
 mod floor;
 mod forget;
 mod last_batch;
+pub mod ledger;
 mod lock;
 mod open;
 mod plan;

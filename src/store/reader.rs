@@ -3,10 +3,12 @@
 
 mod pages;
 mod pool;
+mod quality;
 mod statistics;
 
 pub use pages::{BadCursor, Cursor, MAX_PAGE, Page, Row, Selection, Walk};
 pub use pool::Paused;
+pub use quality::{Found, Scope, Subject, Survey};
 pub use statistics::Statistics;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -166,6 +168,15 @@ impl Reader {
     #[cfg(test)]
     pub(crate) fn is_idle_for_test(&self) -> bool {
         self.inner.pool.is_idle()
+    }
+
+    /// Takes a survey of the quality of series on by one step; says whether it is done. After an error it cannot go on.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub fn survey(&self, survey: &mut Survey) -> Result<bool, QueryError> {
+        let lease = self.inner.pool.lease(self.inner.limits)?;
+        survey.step(&lease, self.inner.limits.time / 2)
     }
 
     /// The next page of a walk in order of (ts, series): at most `limit` rows, itself at most [`MAX_PAGE`]. A page can

@@ -17,6 +17,7 @@ use super::bounds::{DeadRate, Trim};
 use super::catalog::Catalog;
 use super::commit::{self, Done};
 use super::last_batch::LastBatch;
+use super::ledger;
 use super::open::Root;
 use super::plan::{DeadRow, Fresh, Limits, Plan, Planner};
 use super::poison::{self, Poison};
@@ -325,6 +326,7 @@ impl Writer {
             }
         }
         let mut plan = planner.finish();
+        plan.page = catalog.ledger.due(plan.at);
         plan.floor = self.time.floor_due(plan.newest_arrival);
         plan.written = self.days_due();
         plan
@@ -348,13 +350,13 @@ impl Writer {
     }
 
     /// Everything of batch `number` is in the file: learn, count, answer.
-    fn durable(&mut self, number: i64, plan: Plan, done: &Done, took: Duration) {
+    fn durable(&mut self, number: i64, plan: Plan, done: Done, took: Duration) {
         self.number = number;
         self.last_batch.write(number, Instant::now(), false);
         for (source, delivery) in &plan.repeated {
             self.unconfirmed.repeated(source, delivery);
         }
-        self.metrics.clock.unsynced.add(self.time.committed(&plan, done));
+        self.metrics.clock.unsynced.add(self.time.committed(&plan, &done));
         self.unconfirmed.committed(plan.deliveries);
         self.days_noted(&plan.written);
         drop(plan.rolled);
@@ -373,6 +375,7 @@ impl Writer {
                 self.admission.nodes.admitted(source, *nodes, catalog.nodes_of_source(source), now);
                 self.admission.series.admitted(source, *series, catalog.series_of_source(source), now);
             }
+            catalog.ledger.committed(plan.at, &plan.page, [plan.tally, done.tally], plan.clock_told);
             self.metrics.store.nodes.set(gauge(catalog.node_count()));
             self.metrics.store.series.set(gauge(catalog.series_count()));
         }
@@ -418,10 +421,26 @@ impl Writer {
         self.metrics.store.poison.add(envelopes);
     }
 
+    /// Writes what is counted and not written, at the end, where there is room for it.
+    fn write_ledger(&mut self) -> duckdb::Result<()> {
+        let page = self.catalog.read().unwrap_or_else(PoisonError::into_inner).ledger.page();
+        if page.rows.is_empty() || self.space.look() == Room::None {
+            return Ok(());
+        }
+        let connection = &self.root.connection;
+        connection.execute_batch("BEGIN TRANSACTION")?;
+        ledger::write(connection, &page)?;
+        connection.execute_batch("COMMIT")
+    }
+
     fn close(&mut self) {
         self.time.close();
         self.last_batch.write(self.number, Instant::now(), true);
         let _paused = self.reader.pause();
+        if let Err(error) = self.write_ledger() {
+            let _ = self.root.connection.execute_batch("ROLLBACK");
+            tracing::warn!(%error, "duplicates, conflicts and clock errors of the last hour are not in the file");
+        }
         if self.space.look() == Room::None {
             tracing::warn!("no checkpoint at the end for lack of space; the next start replays the WAL");
         } else {

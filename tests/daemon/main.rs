@@ -24,6 +24,7 @@ mod life;
 mod memory;
 mod mqtt;
 mod ports;
+mod quality;
 mod recovery;
 mod rollups;
 mod space;
