@@ -57,7 +57,8 @@ const TABLE: &[(&str, &[&str])] = &[
     ("demo", &["codec", "config", "reading", "status"]),
     ("status", &[]),
     ("doctor", &["config::Store", "store::Lock", "store::LockError", "store::recovery"]),
-    ("cli", &["config", "demo", "doctor", "service", "source::ports", "status", "store::recovery::probe"]),
+    ("compact", &["config::Store", "status", "store::Lock", "store::LockError", "store::compact"]),
+    ("cli", &["compact", "config", "demo", "doctor", "service", "source::ports", "status", "store::recovery::probe"]),
     ("main", &["cli"]),
 ];
 

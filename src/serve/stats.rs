@@ -75,6 +75,7 @@ pub(super) struct Store {
     pub(super) space_low: u64,
     pub(super) space_full: u64,
     pub(super) poison: u64,
+    pub(super) compactions: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -165,6 +166,7 @@ impl Stats {
                 space_low: store.space_low_times.get(),
                 space_full: store.space_full_times.get(),
                 poison: store.poison.get(),
+                compactions: store.compactions.get(),
             },
             written: state.written.now(state.clock.now().at),
             memory: Memory::now(),

@@ -1,5 +1,6 @@
 //! The one thread that writes: takes envelopes from the channel, makes batches, commits them, and answers.
 
+mod compact;
 mod settle;
 mod time;
 
@@ -67,6 +68,10 @@ impl StopBy {
         let by = self.0.load(Ordering::Acquire);
         by != 0 && clock::boottime() >= by
     }
+
+    fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Acquire) != 0
+    }
 }
 
 /// The store's writing half. It owns the writing connection and is moved to its thread.
@@ -85,6 +90,7 @@ pub struct Writer {
     stop_by: Arc<StopBy>,
     space: Space,
     poison: Poison,
+    compacting: compact::Compacting,
     /// The batch in hand is to be put aside, and this is why.
     aside: Option<String>,
 }
@@ -104,6 +110,7 @@ impl Writer {
         Self {
             space: Space::new(&config.path, config.min_free, Arc::clone(&metrics)),
             poison: Poison::new(dir),
+            compacting: compact::Compacting::new(config),
             aside: None,
             root,
             reader,
@@ -144,6 +151,7 @@ impl Writer {
         self.poison.begin(&poison::boot_id(), clock::boottime(), clock::realtime());
         self.metrics.store.wary.store(self.poison.is_wary(), Ordering::Relaxed);
         let result = self.work(outlet);
+        self.stop_compacting();
         if result.is_ok() {
             self.close();
         }
@@ -159,13 +167,15 @@ impl Writer {
         let mut nudged = false;
         while open || !self.batch.is_empty() {
             self.alive();
-            let settling = self.keep_time()?;
+            let compacting = self.compact()?;
+            // While rows are copied none is given another time, as long as that takes.
+            let busy = if self.compacting.is_running() { compacting } else { self.keep_time()? };
             if open && !nudged && !self.batch.is_due(Instant::now()) {
                 let wait = self
                     .batch
                     .deadline()
                     .map_or(HEARTBEAT, |d| d.saturating_duration_since(Instant::now()).min(HEARTBEAT));
-                let wait = if settling { Duration::ZERO } else { wait };
+                let wait = if busy { Duration::ZERO } else { wait };
                 select_biased! {
                     recv(outlet.nudges) -> nudge => nudged = nudge.is_ok(),
                     recv(outlet.items) -> item => match item {
