@@ -31,7 +31,7 @@ pub use request::{Answer, Asked, Progress, Request, RequestError, Requests, Stat
 use super::open::{Access, OpenError, Root};
 use super::space;
 use crate::config;
-use copying::Copying;
+use copying::{Copying, Rest};
 use files::Place;
 
 /// Bytes that have to be free above the size of the copy and `min-free`: the copy's write-ahead log with its checkpoint, and
@@ -180,6 +180,8 @@ pub struct Compaction {
     before: u64,
     passes: u32,
     restarts: u32,
+    /// Everything is copied, and compared with the database for the last time before the pause.
+    proving: bool,
 }
 
 impl fmt::Display for Stage {
@@ -204,7 +206,7 @@ impl Compaction {
         let (used, before) = (copying::used_bytes(&root.connection)?, place.size());
         enough_space(&place, used, config.min_free)?;
         match Copying::begin(root, place.copy()) {
-            Ok(copying) => Ok(Self { place, copying, started, before, passes: 0, restarts: 0 }),
+            Ok(copying) => Ok(Self { place, copying, started, before, passes: 0, restarts: 0, proving: false }),
             Err(error) => {
                 let _ = root.detach_copy();
                 let _ = place.discard();
@@ -214,34 +216,48 @@ impl Compaction {
     }
 
     /// Copies or compares one part. Takes as long as DuckDB needs for one row group. Between two steps rows may be added to
-    /// the database; where they are changed or removed much is copied twice.
+    /// the database; where they are changed or removed much is copied twice, and of large tables none may be once
+    /// everything was copied.
     ///
     /// # Errors
     /// [`CompactError`]; call [`Compaction::discard`].
     pub fn step(&mut self, root: &Root) -> Result<Step, CompactError> {
-        if self.copying.step(&root.connection)? {
-            return Ok(Step::More);
-        }
-        self.passes += 1;
-        let Some(rest) = self.copying.rest(&root.connection)? else {
-            if self.restarts >= RESTARTS {
-                return Ok(Step::Ready);
+        if !self.proving {
+            if self.copying.step(&root.connection)? {
+                return Ok(Step::More);
             }
-            self.restarts += 1;
-            self.passes = 0;
-            tracing::debug!("rows were changed or removed while they were copied: it is begun anew");
-            root.detach_copy()?;
-            self.place.discard()?;
-            self.copying = Copying::begin(root, self.place.copy())?;
-            return Ok(Step::More);
-        };
-        if self.passes < PASSES && rest > REST {
-            self.copying.again();
-            return Ok(Step::More);
+            self.passes += 1;
+            match self.copying.rest(&root.connection)? {
+                Rest::Astray => return self.begin_anew(root),
+                Rest::Rows(rest) if rest > REST && self.passes < PASSES => {
+                    self.copying.again();
+                    return Ok(Step::More);
+                }
+                Rest::Rows(_) => self.proving = true,
+            }
         }
-        // What was copied goes to the disk now, and not in the pause.
-        root.connection.execute_batch("CHECKPOINT n")?;
-        Ok(Step::Ready)
+        match self.copying.prove(&root.connection)? {
+            Some(true) => Ok(Step::More),
+            Some(false) => self.begin_anew(root),
+            None => {
+                // What was copied goes to the disk now, and not in the pause.
+                root.connection.execute_batch("CHECKPOINT n")?;
+                Ok(Step::Ready)
+            }
+        }
+    }
+
+    fn begin_anew(&mut self, root: &Root) -> Result<Step, CompactError> {
+        if self.restarts >= RESTARTS {
+            // While nothing is written it comes to an end.
+            return Ok(Step::Ready);
+        }
+        tracing::debug!("rows were changed or removed while they were copied: it is begun anew");
+        (self.restarts, self.passes, self.proving) = (self.restarts + 1, 0, false);
+        root.detach_copy()?;
+        self.place.discard()?;
+        self.copying = Copying::begin(root, self.place.copy())?;
+        Ok(Step::More)
     }
 
     /// Copies what is left, compares everything, and closes the copy. The database must not be written meanwhile.
