@@ -56,7 +56,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("service", &["clock", "codec", "config", "metrics", "pipeline", "reading", "serve", "source", "store", "zone"]),
     ("demo", &["codec", "config", "reading", "status"]),
     ("status", &[]),
-    ("doctor", &["config::Store", "store::Lock", "store::LockError", "store::recovery"]),
+    ("doctor", &["config::Store", "status", "store::Lock", "store::LockError", "store::compact", "store::recovery"]),
     ("compact", &["config::Store", "status", "store::Lock", "store::LockError", "store::compact"]),
     ("cli", &["compact", "config", "demo", "doctor", "service", "source::ports", "status", "store::recovery::probe"]),
     ("main", &["cli"]),

@@ -203,7 +203,7 @@ impl Compaction {
         let started = Instant::now();
         let place = Place::of(&config.path)?;
         place.discard()?;
-        let (used, before) = (copying::used_bytes(&root.connection)?, place.size());
+        let ((used, _), before) = (root.used_and_free_bytes()?, place.size());
         enough_space(&place, used, config.min_free)?;
         match Copying::begin(root, place.copy()) {
             Ok(copying) => Ok(Self { place, copying, started, before, passes: 0, restarts: 0, proving: false }),
@@ -260,7 +260,8 @@ impl Compaction {
         Ok(Step::More)
     }
 
-    /// Copies what is left, compares everything, and closes the copy. The database must not be written meanwhile.
+    /// Copies what is left, compares everything, closes the copy and sees to it that the file can be replaced. The database
+    /// has no write-ahead log, and must not be written until it is.
     ///
     /// # Errors
     /// [`CompactError`]; call [`Compaction::discard`].
@@ -276,17 +277,16 @@ impl Compaction {
         let counted = self.copying.count(&root.connection);
         root.detach_copy()?;
         counted?;
-        Ok(())
+        self.place.seal()?;
+        ask(watch, self.at(Stage::Sealed))
     }
 
-    /// Puts the copy in the place of the database, which has no write-ahead log and is let go of here; no connection may have
-    /// a cursor open. Whatever comes of it, the database has to be attached again.
+    /// Lets go of the database and puts the copy in its place; no connection may have a cursor open. Whatever comes of it,
+    /// the database has to be attached again.
     ///
     /// # Errors
     /// [`CompactError`]: the old file is in its place; call [`Compaction::discard`].
     pub fn replace(&self, root: &Root, watch: &mut dyn Watch) -> Result<(), CompactError> {
-        self.place.seal()?;
-        watch.go_on(&self.at(Stage::Sealed)).map_err(CompactError::GivenUp)?;
         root.detach()?;
         self.place.replace()?;
         // It is done: nothing can be given up any more.

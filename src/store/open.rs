@@ -278,6 +278,17 @@ impl Root {
         self.connection.query_row(&format!("SELECT count(*) FROM g.{table}"), [], |r| r.get(0))
     }
 
+    /// Bytes of the file's blocks that are in use, and of those that are free for what comes.
+    ///
+    /// # Errors
+    /// Whatever DuckDB reports.
+    pub fn used_and_free_bytes(&self) -> duckdb::Result<(u64, u64)> {
+        let sql = "SELECT used_blocks * block_size, free_blocks * block_size FROM pragma_database_size() \
+                   WHERE database_name = 'g'";
+        let bytes = |n: i64| u64::try_from(n).unwrap_or(0);
+        self.connection.query_row(sql, [], |r| Ok((bytes(r.get(0)?), bytes(r.get(1)?))))
+    }
+
     /// Time of the last commit as text in UTC, where there was one.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 //! that is what compaction gives back to the disk.
 
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -375,6 +375,15 @@ fn ctrl_c_gives_it_up_and_the_daemon_goes_on() {
 fn offline_the_command_does_it_itself() {
     let mut daemon = filled(Setup::new(""), 600_000);
     let (old, before) = (old_sum(daemon.database()), size(daemon.database()));
+    // As root does it for a daemon that is somebody else: nothing of root's must be left in its way.
+    let somebody = 54_321;
+    for path in [daemon.dir(), daemon.database()] {
+        chown(path, Some(somebody), Some(somebody)).expect("these tests are run by root");
+    }
+    std::fs::remove_file(daemon.dir().join("gadwall.lock")).expect("the lock");
+    let doctor = || gadwall().arg("doctor").arg(daemon.database()).output().expect("the binary under test starts");
+    let text = said(&doctor());
+    assert!(text.lines().any(|l| l.starts_with("size ") && l.contains(" free for new readings")), "{text}");
     let output = gadwall().arg("compact").arg(daemon.database()).output().expect("the binary under test starts");
     let after = size(daemon.database());
     assert_eq!(output.status.code(), Some(0), "{}", said(&output));
@@ -388,6 +397,13 @@ fn offline_the_command_does_it_itself() {
     beside
         .retain(|name| !matches!(name.as_str(), "gadwall.toml" | "gadwall.lock" | "gadwall.starts" | "gadwall.floor"));
     assert_eq!(beside, ["gadwall.duckdb"]);
+    for name in ["gadwall.duckdb", "gadwall.lock"] {
+        assert_eq!(std::fs::metadata(daemon.dir().join(name)).expect("it is there").uid(), somebody, "{name}");
+    }
+    std::fs::write(copy_of(daemon.database()), "left").expect("writing a file");
+    let text = said(&doctor());
+    let left = format!("left     {} 4 bytes of an unfinished compaction", copy_of(daemon.database()).display());
+    assert!(text.contains(&left), "{text}");
     daemon.restart();
     assert_eq!(daemon.stat("/store/readings"), 300_000);
     let missing = gadwall().args(["compact", "/nowhere/x.duckdb"]).output().expect("the binary under test starts");

@@ -374,15 +374,6 @@ impl Copying {
     }
 }
 
-/// Bytes of the blocks of `g` that are in use.
-///
-/// # Errors
-/// Whatever DuckDB reports.
-pub(super) fn used_bytes(connection: &Connection) -> duckdb::Result<u64> {
-    let sql = "SELECT used_blocks * block_size FROM pragma_database_size() WHERE database_name = 'g'";
-    connection.query_row(sql, [], |r| r.get::<_, i64>(0)).map(unsigned)
-}
-
 fn count(connection: &Connection, database: &str, table: &str) -> duckdb::Result<i64> {
     connection.query_row(&format!("SELECT count(*) FROM {database}.{table}"), [], |r| r.get(0))
 }

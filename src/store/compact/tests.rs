@@ -337,8 +337,13 @@ fn rows_that_are_removed_or_changed_meanwhile_are_not_in_the_new_file() {
     assert_eq!(restarts, 0);
 }
 
+/// Cases of the random test; more with `GADWALL_ROUNDS`.
+fn cases() -> u32 {
+    std::env::var("GADWALL_ROUNDS").ok().map_or(8, |n| n.parse().expect("GADWALL_ROUNDS is a number"))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
 
     /// Whatever is added, removed, changed and checkpointed between two steps, the new file is equal to the old one.
     #[test]

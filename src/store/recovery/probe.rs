@@ -134,6 +134,7 @@ fn look(config: &config::Store) -> Verdict {
         let (batch, _) = root.load_commits().map_err(explain)?;
         root.count("dead_letters").map_err(explain)?;
         root.count("events").map_err(explain)?;
+        let (used, free) = root.used_and_free_bytes().map_err(explain)?;
         Ok(Summary {
             schema,
             readings,
@@ -141,6 +142,8 @@ fn look(config: &config::Store) -> Verdict {
             series: i64::try_from(catalog.series_count()).unwrap_or(i64::MAX),
             batch,
             last_commit: root.last_commit().map_err(explain)?,
+            bytes: used + free,
+            free,
         })
     };
     summary().map_or_else(|error| of(&error), Verdict::Sound)

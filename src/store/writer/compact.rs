@@ -7,7 +7,7 @@ use super::{Room, StopBy, Writer, WriterError};
 use crate::clock;
 use crate::config;
 use crate::metrics::Metrics;
-use crate::store::compact::{Asked, At, CompactError, Compaction, Requests, State, Step, Watch};
+use crate::store::compact::{Asked, At, CompactError, Compaction, Requests, Stage, State, Step, Watch};
 use crate::store::space::Space;
 
 /// The compaction of this store, if one is under way.
@@ -93,11 +93,12 @@ impl Writer {
     }
 
     fn begin_compaction(&mut self) -> bool {
-        // While the disk is full nothing may be written at all; a request waits.
-        if self.stop_by.is_asked() || self.space.look() == Room::None {
+        let Some(mut asked) = self.compacting.requests.look() else { return false };
+        let at = At { stage: Stage::Copying, done: 0, total: 0 };
+        if let Err(why) = self.waiting(&mut asked).go_on(&at) {
+            asked.finish(State::Failed(CompactError::GivenUp(why).to_string()));
             return false;
         }
-        let Some(asked) = self.compacting.requests.look() else { return false };
         // What was deleted is taken out of the row groups first, because rows get other numbers by it.
         let begun = match self.root.connection.execute_batch("CHECKPOINT g") {
             Ok(()) => Compaction::begin(&self.root, &self.compacting.config),
@@ -115,6 +116,7 @@ impl Writer {
                 true
             }
             Err(error) => {
+                self.metrics.store.compacting.set(0);
                 tracing::warn!(%error, "the database is not compacted");
                 asked.finish(State::Failed(error.to_string()));
                 false
