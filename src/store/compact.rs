@@ -29,6 +29,7 @@ pub use offline::offline;
 pub use request::{Answer, Asked, Progress, Request, RequestError, Requests, State};
 
 use super::open::{Access, OpenError, Root};
+use super::retention;
 use super::space;
 use crate::config;
 use copying::{Copying, Rest};
@@ -203,8 +204,8 @@ impl Compaction {
         let started = Instant::now();
         let place = Place::of(&config.path)?;
         place.discard()?;
-        let ((used, _), before) = (root.used_and_free_bytes()?, place.size());
-        enough_space(&place, used, config.min_free)?;
+        let (blocks, before) = (retention::blocks(&root.connection)?, place.size());
+        enough_space(&place, blocks.total.saturating_sub(blocks.free), config.min_free)?;
         match Copying::begin(root, place.copy()) {
             Ok(copying) => Ok(Self { place, copying, started, before, passes: 0, restarts: 0, proving: false }),
             Err(error) => {

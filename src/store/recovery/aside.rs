@@ -16,7 +16,7 @@ pub const MAX_SETS: usize = 3;
 /// Bytes that all sets may have together, unless three times the newest is more; the oldest go first, the newest stays.
 pub const MAX_BYTES: u64 = 512 << 20;
 /// Free space that a copy of the database must leave: the gateway goes on in it. Without so much, only the WAL is copied.
-const FLOOR: u64 = 64 << 20;
+pub const FLOOR: u64 = 64 << 20;
 /// Free space that the copy of a WAL must leave.
 const FLOOR_WAL: u64 = 8 << 20;
 /// What DuckDB appends to the database's name, the database itself first.
@@ -62,13 +62,23 @@ impl Files {
         self.present().into_iter().map(|(path, _)| path).filter(|path| *path != self.database).collect()
     }
 
+    /// A new database in the making, with what can be read of the damaged one.
+    pub fn salvage(&self) -> PathBuf {
+        self.with(".salvage")
+    }
+
+    /// The same once it is whole: it goes in the database's place.
+    pub fn salvaged(&self) -> PathBuf {
+        self.with(".salvaged")
+    }
+
     fn with(&self, suffix: &str) -> PathBuf {
         let mut path = self.database.clone().into_os_string();
         path.push(suffix);
         path.into()
     }
 
-    /// The folder that they are in.
+    /// Where they are.
     pub fn folder(&self) -> &Path {
         self.database.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
@@ -88,7 +98,7 @@ pub enum AsideError {
         /// Bytes that are.
         free: u64,
     },
-    /// A file or folder cannot be made, moved or removed.
+    /// A file or folder cannot be made, moved, written or removed.
     #[error("{path}: {source}")]
     Io {
         /// Which.
@@ -98,7 +108,7 @@ pub enum AsideError {
     },
 }
 
-fn io_at(path: &Path) -> impl FnOnce(io::Error) -> AsideError + '_ {
+pub fn io_at(path: &Path) -> impl FnOnce(io::Error) -> AsideError + '_ {
     move |source| AsideError::Io { path: path.to_owned(), source }
 }
 
@@ -158,6 +168,14 @@ impl Set {
                 Err(error)
             }
         }
+    }
+
+    /// A set without any file yet: what is taken is moved into it.
+    ///
+    /// # Errors
+    /// [`AsideError::Io`].
+    pub fn empty(files: &Files) -> Result<Self, AsideError> {
+        Ok(Self { folder: new_folder(&files.folder().join(FOLDER))?, copied: Vec::new() })
     }
 
     /// Where it is.
@@ -280,7 +298,7 @@ fn copy_chunk(from: &mut File, to: &mut File) -> io::Result<u64> {
     io::copy(&mut from.take(CHUNK), to)
 }
 
-fn sync(folder: &Path) -> Result<(), AsideError> {
+pub fn sync(folder: &Path) -> Result<(), AsideError> {
     File::open(folder).and_then(|dir| dir.sync_all()).map_err(io_at(folder))
 }
 

@@ -28,12 +28,6 @@ impl Compacting {
     pub(super) fn new(config: &config::Store) -> Self {
         Self { requests: Requests::beside(&config.path), config: config.clone(), running: None }
     }
-
-    /// Whether the database is being copied. Whatever would change or remove rows and can wait does: then only new ones come,
-    /// and no table has to be copied twice.
-    pub(super) fn is_running(&self) -> bool {
-        self.running.is_some()
-    }
 }
 
 /// What is asked between two steps.
@@ -64,7 +58,8 @@ impl Watch for Waiting<'_> {
 }
 
 impl Writer {
-    /// Does one step of a compaction that was asked for; says whether there is more to do.
+    /// Does one step of a compaction that was asked for; says whether it did. Whatever else would change or remove rows waits
+    /// until it is over: then only new ones come, and nothing has to be copied twice.
     pub(super) fn compact(&mut self) -> Result<bool, WriterError> {
         let Some(mut running) = self.compacting.running.take() else {
             return Ok(self.begin_compaction());
@@ -74,6 +69,9 @@ impl Writer {
             Err(why) => Err(CompactError::GivenUp(why)),
             Ok(()) if self.metrics.store.failed.get() != running.failed => {
                 Err(CompactError::GivenUp("a commit has failed meanwhile".to_owned()))
+            }
+            Ok(()) if self.rollups.is_overfull() => {
+                Err(CompactError::GivenUp("too many rollups have to be computed first".to_owned()))
             }
             Ok(()) => running.compaction.step(&self.root),
         };
@@ -168,6 +166,7 @@ impl Writer {
     }
 
     fn give_up(&mut self, running: Running, error: &CompactError) {
+        self.suspicion.met("a compaction", &error.to_string());
         self.metrics.store.compacting.set(0);
         tracing::warn!(%error, "the database is not compacted; it is as it was");
         running.compaction.discard(&self.root);
