@@ -332,8 +332,7 @@ impl Copying {
     }
 
     /// Copies the next part of a table.
-    fn copy_part(&mut self, connection: &Connection, table: usize) -> Result<Left, CompactError> {
-        let index = table;
+    fn copy_part(&mut self, connection: &Connection, index: usize) -> Result<Left, CompactError> {
         let table = &mut self.tables[index];
         let name = &table.name;
         let sql = format!(

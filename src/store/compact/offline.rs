@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{CompactError, Compaction, Report, Step, Watch};
+use super::{CompactError, Compaction, Report, Step, Watch, remove_leftovers};
 use crate::config;
 use crate::store::open::Root;
 use crate::store::schema;
@@ -13,6 +13,7 @@ use crate::store::schema;
 /// # Errors
 /// [`CompactError`]: the database is as it was, but for its write-ahead log, which may have gone into it.
 pub fn offline(config: &config::Store, watch: &mut dyn Watch) -> Result<Report, CompactError> {
+    remove_leftovers(&config.path);
     let root = Root::open(config)?;
     let version = root.schema_version().map_err(|e| root.explain(e))?;
     if usize::try_from(version).is_ok_and(|v| v > schema::MIGRATIONS.len()) {
