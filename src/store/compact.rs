@@ -114,7 +114,7 @@ pub enum Stage {
     Finishing,
     /// The copy is whole and closed.
     Closed,
-    /// The copy is synchronised and the database has no write-ahead log: the file can be replaced.
+    /// The copy is synchronised: the file can be replaced.
     Sealed,
     /// The copy has the database's name.
     Replaced,
@@ -261,8 +261,8 @@ impl Compaction {
         Ok(Step::More)
     }
 
-    /// Copies what is left, compares everything, closes the copy and sees to it that the file can be replaced. The database
-    /// has no write-ahead log, and must not be written until it is.
+    /// Copies what is left, compares everything, closes the copy and makes it ready to replace the file. The database must not
+    /// be written until it is.
     ///
     /// # Errors
     /// [`CompactError`]; call [`Compaction::discard`].
@@ -282,12 +282,17 @@ impl Compaction {
         ask(watch, self.at(Stage::Sealed))
     }
 
-    /// Lets go of the database and puts the copy in its place; no connection may have a cursor open. Whatever comes of it,
+    /// Brings what is left of the write-ahead log into the database, lets go of it and puts the copy in its place; no
+    /// connection may have a cursor open. Whatever comes of it,
     /// the database has to be attached again.
     ///
     /// # Errors
     /// [`CompactError`]: the old file is in its place; call [`Compaction::discard`].
     pub fn replace(&self, root: &Root, watch: &mut dyn Watch) -> Result<(), CompactError> {
+        // A checkpoint beside a query may leave something in the log; there is none now.
+        if self.place.has_wal() {
+            root.connection.execute_batch("CHECKPOINT g")?;
+        }
         root.detach()?;
         self.place.replace()?;
         // It is done: nothing can be given up any more.

@@ -13,14 +13,17 @@
 
 mod compact;
 mod damage;
+mod documents;
 mod durability;
 #[expect(dead_code, reason = "the fault suite uses more of it")]
 mod harness;
 mod http;
 mod hub;
+mod invariants;
 mod json_lines;
 mod life;
 mod mqtt;
+mod ports;
 mod recovery;
 mod rollups;
 mod space;

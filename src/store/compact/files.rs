@@ -65,15 +65,17 @@ impl Place {
         Ok(())
     }
 
-    /// Makes sure that the rename can be the only step that matters: the database is whole without a write-ahead log, the
-    /// copy as well, the copy belongs to whom the database does, and all of it is on the disk.
+    /// Whether something of the database is in a write-ahead log.
+    pub(super) fn has_wal(&self) -> bool {
+        !self.database.wals().is_empty()
+    }
+
+    /// Makes the copy what the database is to be: whole without a write-ahead log, of the same owner, and on the disk.
     ///
     /// # Errors
     /// [`CompactError::Wal`] and [`CompactError::Io`].
     pub(super) fn seal(&self) -> Result<(), CompactError> {
-        if let Some(wal) = self.database.wals().into_iter().chain(self.copy.wals()).next() {
-            return Err(CompactError::Wal(wal));
-        }
+        no_wal(&self.copy)?;
         let old = fs::metadata(self.database()).map_err(io_at("cannot look at", self.database()))?;
         let copy = File::options().write(true).open(self.copy()).map_err(io_at("cannot open", self.copy()))?;
         let new = copy.metadata().map_err(io_at("cannot look at", self.copy()))?;
@@ -84,16 +86,18 @@ impl Place {
         let mode = old.permissions().mode();
         copy.set_permissions(fs::Permissions::from_mode(mode))
             .map_err(io_at("cannot give its mode to", self.copy()))?;
-        copy.sync_all().map_err(io_at("cannot synchronise", self.copy()))?;
-        // A write-ahead log that comes back after a power cut must not meet the new file.
-        self.sync_folder()
+        copy.sync_all().map_err(io_at("cannot synchronise", self.copy()))
     }
 
     /// Gives the copy the database's name.
     ///
     /// # Errors
-    /// [`CompactError::Io`] where the rename failed. One that cannot be synchronised is only logged: either file is whole.
+    /// [`CompactError::Wal`] where the database alone is not whole, and [`CompactError::Io`] where the rename failed. One that
+    /// cannot be synchronised is only logged: either file is whole.
     pub(super) fn replace(&self) -> Result<(), CompactError> {
+        no_wal(&self.database)?;
+        // A write-ahead log that comes back after a power cut must not meet the new file.
+        self.sync_folder()?;
         fs::rename(self.copy(), self.database()).map_err(io_at("cannot rename", self.copy()))?;
         if let Err(error) = self.sync_folder() {
             tracing::warn!(%error, "after a power cut within a few seconds the file from before the compaction is back");
@@ -105,6 +109,10 @@ impl Place {
         let folder = self.folder();
         File::open(folder).and_then(|dir| dir.sync_all()).map_err(io_at("cannot synchronise", folder))
     }
+}
+
+fn no_wal(files: &Files) -> Result<(), CompactError> {
+    files.wals().into_iter().next().map_or(Ok(()), |wal| Err(CompactError::Wal(wal)))
 }
 
 fn copy_of(database: &Path) -> PathBuf {
@@ -177,10 +185,14 @@ mod tests {
         for name in ["g.duckdb.wal", "g.duckdb.wal.checkpoint", "g.duckdb.compact.wal"] {
             let wal = dir.path().join(name);
             fs::write(&wal, "x").unwrap();
-            assert!(matches!(place.seal(), Err(CompactError::Wal(path)) if path == wal));
+            let refused = if name.contains("compact") { place.seal() } else { place.replace() };
+            assert!(matches!(refused, Err(CompactError::Wal(path)) if path == wal));
+            assert_eq!(place.has_wal(), !name.contains("compact"));
             fs::remove_file(wal).unwrap();
         }
+        assert_eq!(fs::read_to_string(place.database()).unwrap(), "old");
         place.seal().unwrap();
+        place.replace().unwrap();
     }
 
     #[test]

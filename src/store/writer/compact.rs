@@ -97,7 +97,9 @@ impl Writer {
             asked.finish(State::Failed(CompactError::GivenUp(why).to_string()));
             return false;
         }
-        // What was deleted is taken out of the row groups first, because rows get other numbers by it.
+        // What was deleted is taken out of the row groups first, because rows get other numbers by it. Beside a query that
+        // would not happen.
+        let calm = self.reader.calm();
         let begun = match self.root.connection.execute_batch("CHECKPOINT g") {
             Ok(()) => Compaction::begin(&self.root, &self.compacting.config),
             Err(error) => {
@@ -105,6 +107,7 @@ impl Writer {
                 Err(error.into())
             }
         };
+        drop(calm);
         match begun {
             Ok(compaction) => {
                 let rows = compaction.at(compaction.stage()).total;
@@ -126,7 +129,8 @@ impl Writer {
     fn finish_compaction(&mut self, running: Running) -> Result<(), WriterError> {
         let Running { mut asked, mut compaction, failed } = running;
         let paused = Instant::now();
-        // Everything has to be in the file, so that no write-ahead log is lost with the old one.
+        // Everything has to be in the file, so that no write-ahead log is lost with the old one. It is, but for what queries
+        // are in the way of.
         if let Err(error) = self.root.connection.execute_batch("CHECKPOINT g") {
             self.give_up(Running { asked, compaction, failed }, &error.into());
             self.refresh();
