@@ -16,13 +16,15 @@
 //! - `service`: the life of the process
 //! - `cli`: the command line
 //! - [`demo`], [`status`]: commands that run and ask a daemon
-//! - `doctor`: the command that explains and repairs a database
+//! - `doctor`, `compact`: commands that repair a database and make its file smaller
 
 pub mod budget;
 #[cfg(feature = "store")]
 pub mod cli;
 pub mod clock;
 pub mod codec;
+#[cfg(feature = "store")]
+pub mod compact;
 pub mod config;
 pub mod demo;
 #[cfg(feature = "store")]

@@ -68,8 +68,22 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     ("demo", &["codec", "config", "reading", "status"]),
     ("status", &[]),
-    ("doctor", &["config::Store", "store::Lock", "store::LockError", "store::recovery"]),
-    ("cli", &["budget", "config", "demo", "doctor", "service", "source::ports", "status", "store::recovery::probe"]),
+    ("doctor", &["config::Store", "status", "store::Lock", "store::LockError", "store::compact", "store::recovery"]),
+    ("compact", &["config::Store", "status", "store::Lock", "store::LockError", "store::compact"]),
+    (
+        "cli",
+        &[
+            "budget",
+            "compact",
+            "config",
+            "demo",
+            "doctor",
+            "service",
+            "source::ports",
+            "status",
+            "store::recovery::probe",
+        ],
+    ),
     ("main", &["cli"]),
 ];
 

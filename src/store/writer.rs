@@ -1,5 +1,6 @@
 //! The one thread that writes: takes envelopes from the channel, makes batches, commits them, and answers.
 
+mod compact;
 mod settle;
 mod time;
 mod upkeep;
@@ -92,6 +93,10 @@ impl StopBy {
         let by = self.0.load(Ordering::Acquire);
         by != 0 && clock::boottime() >= by
     }
+
+    fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Acquire) != 0
+    }
 }
 
 /// What the file says of the writer's work so far.
@@ -133,6 +138,7 @@ pub struct Writer {
     stop_by: Arc<StopBy>,
     space: Space,
     poison: Poison,
+    compacting: compact::Compacting,
     /// The batch in hand is to be put aside, and this is why.
     aside: Option<String>,
     last_batch: LastBatch,
@@ -156,6 +162,7 @@ impl Writer {
         Self {
             space: Space::new(&config.path, config.min_free, Arc::clone(&metrics)),
             poison: Poison::new(dir),
+            compacting: compact::Compacting::new(config),
             aside: None,
             last_batch,
             suspicion: Suspicion::new(&config.path, Arc::clone(&metrics)),
@@ -209,6 +216,7 @@ impl Writer {
         self.poison.begin(&poison::boot_id(), clock::boottime(), clock::realtime());
         self.metrics.store.wary.store(self.poison.is_wary(), Ordering::Relaxed);
         let result = self.work(outlet);
+        self.stop_compacting();
         if result.is_ok() {
             self.close();
         }
@@ -225,13 +233,14 @@ impl Writer {
         while open || !self.batch.is_empty() {
             self.alive();
             self.bear_damage()?;
-            let settling = self.keep_time()? | self.keep_up()?;
+            // While rows are copied none is changed or removed, however long that takes.
+            let busy = self.compact()? || (self.keep_time()? | self.keep_up()?);
             if open && !nudged && !self.batch.is_due(Instant::now()) {
                 let wait = self
                     .batch
                     .deadline()
                     .map_or(HEARTBEAT, |d| d.saturating_duration_since(Instant::now()).min(HEARTBEAT));
-                let wait = if settling { Duration::ZERO } else { wait };
+                let wait = if busy { Duration::ZERO } else { wait };
                 select_biased! {
                     recv(outlet.nudges) -> nudge => nudged = nudge.is_ok(),
                     recv(outlet.items) -> item => match item {
