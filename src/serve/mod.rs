@@ -45,9 +45,9 @@ use error::ApiError;
 use process::Written;
 use token::Token;
 
-/// Answers that are held in memory as a whole, up to about a megabyte each, until their clients have taken them; the next
+/// Answers that are held in memory as a whole, up to 1.5 MB each, until their clients have taken them; the next
 /// ones wait.
-const ANSWERS: usize = 8;
+const ANSWERS: usize = 4;
 
 /// What the routes answer from.
 pub struct State {
