@@ -5,7 +5,7 @@
 //! one that never happens (clocks set forward) is read with the offset that held before the gap, which is the instant
 //! that many minutes after it.
 
-use chrono::{DateTime, Days, LocalResult, NaiveDate, NaiveDateTime, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, Days, LocalResult, NaiveDate, NaiveDateTime, TimeDelta, TimeZone};
 pub use chrono_tz::Tz;
 
 use crate::reading::Timestamp;
@@ -53,7 +53,7 @@ pub fn instant_of(local: NaiveDateTime, zone: Tz) -> Timestamp {
 
 /// `ts` as the clocks of `zone` show it; `None` outside of what chrono can say.
 pub fn local(ts: Timestamp, zone: Tz) -> Option<DateTime<Tz>> {
-    DateTime::<Utc>::from_timestamp_micros(ts.micros()).map(|utc| utc.with_timezone(&zone))
+    DateTime::from_timestamp_micros(ts.micros()).map(|utc| utc.with_timezone(&zone))
 }
 
 /// The first instant of a date: the earliest of its minutes that exists.
@@ -69,6 +69,8 @@ pub fn begin_of(date: NaiveDate, zone: Tz) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use chrono::Utc;
+
     use super::*;
 
     fn at(text: &str) -> Timestamp {

@@ -66,7 +66,9 @@ fn store(metrics: &Metrics, boottime: i64) -> Check {
             Ok(format!("{} commits, noted one by one after several bad ends", store.commits.get()))
         } else {
             let repaired = store.recovery().map_or_else(String::new, |text| format!("; repaired at start: {text}"));
-            Ok(format!("{} commits{repaired}", store.commits.get()))
+            let damaged =
+                store.damage().map_or_else(String::new, |text| format!("; DAMAGED, a restart repairs it: {text}"));
+            Ok(format!("{} commits{damaged}{repaired}", store.commits.get()))
         },
     )
 }
@@ -78,6 +80,10 @@ fn space(metrics: &Metrics) -> Check {
         "space",
         if store.space_full.load(Ordering::Relaxed) {
             Err(format!("{free} free on the disk, {needed} needed: nothing is stored until there is room"))
+        } else if store.upkeep.over_size.load(Ordering::Relaxed) {
+            Ok(format!(
+                "{free} free on the disk; the database is over its bound, and no closed day of readings is left to remove"
+            ))
         } else if store.space_low.load(Ordering::Relaxed) {
             Ok(format!("low: {free} free on the disk; nothing is stored below {needed}"))
         } else if store.min_free_bytes.get() == 0 {
@@ -170,6 +176,21 @@ mod tests {
         assert_eq!(failing(&metrics, 100_000_000), one("clock", floor));
         metrics.store.writer_alive_at.set(0);
         assert_eq!(failing(&metrics, 1)[0].1, "the writer has not begun");
+    }
+
+    #[test]
+    fn damage_that_was_met_is_told_while_readings_are_committed() {
+        let metrics = healthy();
+        metrics.store.commits.add(7);
+        metrics.store.repaired("cut the WAL".into());
+        metrics.store.damage_met("a query met it: Corrupt database file".into());
+        metrics.store.damage_met("a commit met it: another".into());
+        assert_eq!(failing(&metrics, 100_000_000), []);
+        assert_eq!(
+            checks(&metrics, 100_000_000)[0].detail,
+            "7 commits; DAMAGED, a restart repairs it: a query met it: Corrupt database file; \
+             repaired at start: cut the WAL"
+        );
     }
 
     #[test]

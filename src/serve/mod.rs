@@ -13,6 +13,7 @@ mod node_statistics;
 mod nodes;
 mod params;
 mod patient;
+mod places;
 mod process;
 mod prometheus;
 mod readings;
@@ -20,6 +21,7 @@ mod statistics;
 mod stats;
 mod table;
 mod token;
+mod turn_body;
 
 pub use listen::{bind, run};
 

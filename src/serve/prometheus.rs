@@ -58,8 +58,13 @@ impl Out<'_> {
             ("queue", "Size of what waits for its commit", Some(Unit::Bytes), s.queue.bytes as f64),
             ("clock_trusted", "1 while the clock is trusted", None, f64::from(u8::from(s.clock.trusted))),
             ("clock_synchronised", "1 while it is synchronised", None, f64::from(u8::from(s.clock.synchronised))),
+            ("http_open", "Open HTTP connections", None, s.http.open as f64),
         ])?;
-        self.counters(&[("clock_withheld", "Questions for the time that were not answered", s.clock.withheld)])?;
+        self.counters(&[
+            ("clock_withheld", "Questions for the time that were not answered", s.clock.withheld),
+            ("http_closed_for_others", "HTTP connections closed because others needed them", s.http.closed_for_others),
+            ("http_refused", "HTTP requests refused because too many were being answered", s.http.refused),
+        ])?;
         if let Some(rss) = s.memory.rss_bytes {
             self.gauges(&[("memory_rss", "Resident memory", Some(Unit::Bytes), rss as f64)])?;
         }
@@ -93,16 +98,29 @@ impl Out<'_> {
             ("commits", "Durable commits", s.commits.count),
             ("commits_failed", "Commits that failed and were tried again", s.commits.failed),
             ("store_recovered", "Repairs of the database at start", s.store.recovered),
+            ("store_damaged", "Times that a query or a commit met damage of the database", s.store.damaged),
             ("store_events", "Events written", s.store.events),
             ("store_dead_letters", "Dead letters written", s.store.dead_letters),
             ("store_space_low", "Times that free space came to be low", s.store.space_low),
             ("store_space_full", "Times that there came to be too little free space to commit", s.store.space_full),
             ("store_poison", "Messages put aside because they could not be stored", s.store.poison),
+            (
+                "store_forgotten",
+                "Series forgotten because nothing or next to nothing is kept of them",
+                s.store.forgotten,
+            ),
+            ("rollups_hourly", "Hourly rollups computed", s.rollups.hours),
+            ("rollups_daily", "Daily rollups computed", s.rollups.days),
+            ("rollups_removed", "Rollups removed", s.removed.rollups),
         ])?;
+        let removed: Vec<_> = s.removed.by_reason.iter().map(|(reason, n)| (*reason, *n)).collect();
+        self.labelled("readings_removed", "Readings removed behind their rollups", None, "reason", &removed)?;
         self.gauges(&[
             ("commit_last", "Duration of the last commit", Some(Unit::Seconds), s.commits.last_ms / 1000.0),
             ("store_up", "1 while the store can commit", None, f64::from(u8::from(s.store.up))),
             ("store_file", "Size of the database file", Some(Unit::Bytes), s.store.file_bytes as f64),
+            ("store_reusable", "Space in it that holds nothing", Some(Unit::Bytes), s.store.reusable_bytes as f64),
+            ("rollups_dirty", "Hours that have to be computed again", None, s.rollups.dirty as f64),
             ("store_wal", "Size of its write-ahead log", Some(Unit::Bytes), s.store.wal_bytes as f64),
             ("store_free", "Free space beside the database", Some(Unit::Bytes), s.store.free_bytes as f64),
             ("store_min_free", "Free space that a commit needs", Some(Unit::Bytes), s.store.min_free_bytes as f64),

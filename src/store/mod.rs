@@ -1,9 +1,12 @@
 //! The DuckDB file: one writer, few readers, and what is kept in memory of it.
 
+mod admission;
 mod bounds;
 pub mod catalog;
 mod commit;
 mod floor;
+mod forget;
+mod last_batch;
 mod lock;
 mod open;
 mod plan;
@@ -11,9 +14,13 @@ mod poison;
 pub mod reader;
 pub mod recovery;
 mod redelivery;
+mod retention;
+mod rolled;
+mod rollup;
 mod rows;
 pub mod schema;
 mod space;
+mod suspicion;
 #[cfg(test)]
 mod tests;
 mod timekeeper;
@@ -32,6 +39,7 @@ use crate::config;
 use crate::metrics::Metrics;
 use catalog::Catalog;
 use recovery::Watch;
+use suspicion::Suspicion;
 
 /// An opened store.
 pub struct Store {
@@ -77,8 +85,7 @@ fn lock_folder(config: &config::Store) -> Result<Lock, OpenError> {
 struct Loaded {
     root: open::Root,
     catalog: Catalog,
-    commits: (i64, redelivery::Unconfirmed),
-    trim: bounds::Trim,
+    known: writer::Known,
     readings: i64,
 }
 
@@ -90,20 +97,23 @@ fn load(config: &config::Store) -> Result<Loaded, OpenError> {
     let commits = root.load_commits().map_err(explain)?;
     let trim = bounds::Trim::new(root.count("dead_letters").map_err(explain)?, root.count("events").map_err(explain)?);
     let readings = root.count("readings").map_err(explain)?;
-    Ok(Loaded { root, catalog, commits, trim, readings })
+    let rolled = rolled::Rolled::read(&root.connection).map_err(explain)?;
+    let last_batch = last_batch::LastBatch::beside(&config.path);
+    Ok(Loaded { root, catalog, known: writer::Known { commits, trim, rolled, last_batch }, readings })
 }
 
 impl Loaded {
     fn into_store(self, config: &config::Store, metrics: &Arc<Metrics>, lock: Lock) -> Result<Store, OpenError> {
-        let Self { root, catalog, commits, trim, readings } = self;
+        let Self { root, catalog, known, readings } = self;
         metrics.store.readings.set(readings);
         metrics.store.nodes.set(i64::try_from(catalog.node_count()).unwrap_or(i64::MAX));
         metrics.store.series.set(i64::try_from(catalog.series_count()).unwrap_or(i64::MAX));
         let catalog: Arc<RwLock<Catalog>> = Arc::new(RwLock::new(catalog));
-        let reader = Reader::new(&root.connection, Arc::clone(&catalog)).map_err(|e| root.explain(e))?;
+        let suspicion = Suspicion::new(&config.path, Arc::clone(metrics));
+        let reader = Reader::new(&root.connection, Arc::clone(&catalog), suspicion).map_err(|e| root.explain(e))?;
         // Its thread begins in a moment; nobody who asks before that must think it stuck.
         metrics.store.writer_alive_at.set(crate::clock::boottime());
-        let writer = Writer::new(root, reader.clone(), catalog, Arc::clone(metrics), config, commits, trim);
+        let writer = Writer::new(root, reader.clone(), catalog, Arc::clone(metrics), config, known);
         Ok(Store { writer_stop_by: writer.stop_by(), writer, reader, lock })
     }
 }

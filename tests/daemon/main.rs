@@ -11,6 +11,7 @@
 )]
 #![expect(clippy::print_stderr, reason = "a test that fails shows the logs of the processes that it started")]
 
+mod damage;
 mod durability;
 #[expect(dead_code, reason = "the fault suite uses more of it")]
 mod harness;
@@ -20,5 +21,6 @@ mod json_lines;
 mod life;
 mod mqtt;
 mod recovery;
+mod rollups;
 mod space;
 mod time;

@@ -9,6 +9,7 @@ use super::{Limits, Reader, Row, literal};
 use crate::reading::Timestamp;
 use crate::store::catalog::{Catalog, Newest, Node, Series};
 use crate::store::schema;
+use crate::store::suspicion::Suspicion;
 use crate::zone::{self, Tz};
 
 pub(crate) struct Fixture {
@@ -29,7 +30,8 @@ impl Fixture {
             root.execute_batch(migration).unwrap();
         }
         let catalog: Arc<RwLock<Catalog>> = Arc::default();
-        let reader = Reader::with_limits(&root, Arc::clone(&catalog), limits).unwrap();
+        let reader =
+            Reader::with_limits(&root, Arc::clone(&catalog), Suspicion::new(&file, Arc::default()), limits).unwrap();
         Self { root, reader, catalog, dir }
     }
 
