@@ -21,7 +21,7 @@ use gadwall::metrics::Metrics;
 use gadwall::quality::Rules;
 use gadwall::reading::Timestamp;
 use gadwall::store::Reader;
-use gadwall::store::reader::{Found, Scope, Subject, Survey};
+use gadwall::store::reader::{Scope, Subject, Survey, Surveyed};
 
 const SERIES: i64 = 50;
 const START: i64 = 1_700_000_000;
@@ -74,7 +74,7 @@ fn ask(reader: &Reader, name: &str, series: i32, start: i64, end: i64) {
     };
     let mut took = Vec::new();
     let mut longest = Duration::ZERO;
-    let mut found: Vec<Found> = Vec::new();
+    let mut found: Vec<Surveyed> = Vec::new();
     for _ in 0..RUNS {
         let subjects = (1..=series).map(|series| Subject { series, rules: Rules::default(), since: Timestamp(0) });
         let mut survey = Survey::new(scope, subjects.collect());

@@ -13,13 +13,13 @@ use serde::Serialize;
 use super::State;
 use super::error::ApiError;
 use super::names::{self, Text};
-use super::nodes::{DEFAULT_RANGE, NodePath, name_in, series_of};
-use super::params::{Params, check_range};
+use super::nodes::{NodePath, name_in, series_of};
+use super::params::Params;
 use crate::quality::{Findings, Interval, Rules};
 use crate::reading::Timestamp;
 use crate::store::catalog::{Catalog, Node, Series};
 use crate::store::ledger::Counts;
-use crate::store::reader::{Found, QueryError, Scope, Subject, Survey};
+use crate::store::reader::{QueryError, Scope, Subject, Survey, Surveyed};
 use metric::Metric;
 
 /// Longest time for one answer.
@@ -179,9 +179,7 @@ impl State {
 
 fn scope(state: &State, params: &Params, listed: usize) -> Result<Scope, ApiError> {
     let now = state.clock.now().at;
-    let end = params.time("end", now)?.unwrap_or(now);
-    let start = params.time("start", now)?.unwrap_or(Timestamp(end.micros().saturating_sub(DEFAULT_RANGE)));
-    check_range(start, end)?;
+    let (start, end) = params.range(now)?;
     // What came last may wait for its commit.
     let waits = i64::try_from(state.flush_interval.as_micros()).unwrap_or(i64::MAX);
     Ok(Scope { start, end, now: Timestamp(now.micros().saturating_sub(waits)), listed })
@@ -189,7 +187,7 @@ fn scope(state: &State, params: &Params, listed: usize) -> Result<Scope, ApiErro
 
 /// Surveys these series, each step with a connection of its own, so that others are answered in between. What was counted of
 /// them and is not in the file yet is added.
-async fn survey(state: &State, scope: Scope, subjects: Vec<Subject>) -> Result<HashMap<i32, Found>, ApiError> {
+async fn survey(state: &State, scope: Scope, subjects: Vec<Subject>) -> Result<HashMap<i32, Surveyed>, ApiError> {
     let deadline = Instant::now() + SURVEY_TIME;
     let mut survey = Survey::new(scope, subjects);
     loop {
@@ -207,7 +205,7 @@ async fn survey(state: &State, scope: Scope, subjects: Vec<Subject>) -> Result<H
             break;
         }
     }
-    let mut found: HashMap<i32, Found> = survey.into_found().into_iter().map(|f| (f.series, f)).collect();
+    let mut found: HashMap<i32, Surveyed> = survey.into_found().into_iter().map(|f| (f.series, f)).collect();
     let catalog = state.reader.catalog();
     for (series, found) in &mut found {
         found.counts.add(open(&catalog, *series, scope));
@@ -227,7 +225,7 @@ fn rank(findings: &Findings) -> f64 {
 }
 
 impl Sums {
-    fn add(&mut self, found: &Found) {
+    fn add(&mut self, found: &Surveyed) {
         let (f, counts) = (&found.findings, &found.counts);
         match f.interval {
             _ if f.readings == 0 => self.series.silent += 1,

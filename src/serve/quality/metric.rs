@@ -6,7 +6,7 @@ use super::percent;
 use crate::quality::{Findings, Gap, Interval, Outlier, Stuck, Test, Untested};
 use crate::serve::names::Text;
 use crate::store::catalog::Series;
-use crate::store::reader::Found;
+use crate::store::reader::Surveyed;
 
 #[derive(Serialize)]
 pub(super) struct Metric {
@@ -101,8 +101,8 @@ struct ClockView {
 }
 
 impl Metric {
-    pub(super) fn new(series: &Series, found: Found) -> Self {
-        let Found { findings, counts, .. } = found;
+    pub(super) fn new(series: &Series, found: Surveyed) -> Self {
+        let Surveyed { findings, counts, .. } = found;
         let stood = &findings.stood;
         Self {
             metric: (&series.metric).into(),

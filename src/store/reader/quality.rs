@@ -44,7 +44,7 @@ pub struct Subject {
 
 /// What was found about a series.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found {
+pub struct Surveyed {
     /// `series.series`
     pub series: i32,
     /// About its readings.
@@ -77,7 +77,7 @@ pub struct Survey {
     /// Groups that are not begun, the next one last.
     groups: Vec<Vec<i32>>,
     stage: Stage,
-    found: Vec<Found>,
+    found: Vec<Surveyed>,
 }
 
 #[derive(Debug)]
@@ -117,7 +117,7 @@ impl Survey {
     }
 
     /// What was found, once it is done.
-    pub fn into_found(self) -> Vec<Found> {
+    pub fn into_found(self) -> Vec<Surveyed> {
         self.found
     }
 
@@ -252,7 +252,7 @@ impl Survey {
     fn close(&mut self, judges: HashMap<i32, Judge>) {
         for (series, judge) in judges {
             let counts = self.counts.get(&series).copied().unwrap_or_default();
-            self.found.push(Found { series, findings: judge.finish(), counts });
+            self.found.push(Surveyed { series, findings: judge.finish(), counts });
         }
     }
 }

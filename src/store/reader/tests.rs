@@ -1,3 +1,7 @@
+mod charts;
+mod groups;
+mod random;
+
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 
@@ -205,6 +209,40 @@ fn a_query_over_its_time_is_ended_and_its_connection_is_good_again() {
         drop(lease);
         assert_eq!(f.reader.inner.pool.lease(limits).unwrap().run(quick), Ok(1));
     }
+}
+
+#[test]
+fn a_snapshot_over_its_time_leaves_no_transaction_behind() {
+    let limits = Limits { wait: Duration::from_secs(5), time: Duration::from_millis(50) };
+    let f = Fixture::new(limits);
+    for _ in 0..3 {
+        let lease = f.reader.inner.pool.lease(limits).unwrap();
+        assert_eq!(lease.snapshot(endless), Err(QueryError::TooLong));
+        drop(lease);
+        let lease = f.reader.inner.pool.lease(Limits::default()).unwrap();
+        assert_eq!(lease.snapshot(quick), Ok(1));
+        assert!(matches!(lease.snapshot(|c| c.execute_batch("SELECT nothing")), Err(QueryError::Store(_))));
+        assert_eq!(lease.snapshot(quick), Ok(1));
+        assert!(matches!(
+            lease.snapshot(|c| c.execute_batch("INSERT INTO g.meta VALUES ('a', 'b')")),
+            Err(QueryError::Store(_))
+        ));
+    }
+}
+
+#[test]
+fn a_snapshot_sees_one_moment() {
+    let f = fixture();
+    f.insert(&[row(1, 1, 1.0)]);
+    let lease = f.reader.inner.pool.lease(Limits::default()).unwrap();
+    let count = |c: &Connection| c.query_row("SELECT count(*) FROM g.readings", [], |r| r.get::<_, i64>(0));
+    let seen = lease.snapshot(|c| {
+        let before = count(c)?;
+        f.insert(&[row(2, 1, 1.0)]);
+        Ok((before, count(c)?))
+    });
+    assert_eq!(seen, Ok((1, 1)));
+    assert_eq!(lease.run(count), Ok(2));
 }
 
 #[test]

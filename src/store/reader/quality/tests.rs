@@ -38,14 +38,14 @@ fn regular(series: i32, interval: i64, start: i64, end: i64) -> Vec<Row> {
 }
 
 impl Fixture {
-    fn survey(&self, scope: Scope, subjects: Vec<Subject>) -> HashMap<i32, Found> {
+    fn survey(&self, scope: Scope, subjects: Vec<Subject>) -> HashMap<i32, Surveyed> {
         let mut survey = Survey::new(scope, subjects);
         while !self.reader.survey(&mut survey).unwrap() {}
         survey.into_found().into_iter().map(|f| (f.series, f)).collect()
     }
 }
 
-fn missing(found: &Found) -> Option<(u64, u64)> {
+fn missing(found: &Surveyed) -> Option<(u64, u64)> {
     found.findings.coverage.map(|c| (c.present, c.missing))
 }
 
