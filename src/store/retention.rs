@@ -128,7 +128,7 @@ impl Retention {
         room: Room,
     ) -> duckdb::Result<Option<Removed>> {
         let zone = rollups.zone();
-        if let Some(now) = now {
+        if let Some(now) = now.filter(|_| !rollups.has_leapt()) {
             let cut = |keep: i64| day_of(Timestamp(now.micros().saturating_sub(keep)), zone);
             if let Some(keep) = self.keep_readings
                 && let Some(removed) = self.day(connection, rollups, Why::Age, Some(cut(keep)))?
@@ -416,6 +416,27 @@ mod tests {
         retention.step(&f.root, &mut rollups, now, Room::Ample).unwrap();
         assert_eq!(one::<i64>(&f, "SELECT epoch_us(min(ts)) FROM g.readings"), START + 3 * DAY);
         assert_eq!(rollups.rolled().expired, Some(Timestamp(START + 3 * DAY)));
+    }
+
+    #[test]
+    fn nothing_goes_by_age_right_after_the_clock_has_leapt() {
+        let f = Fixture::new(Limits::default());
+        days(&f, 6, 1);
+        let keep_readings = Some(Duration::from_secs(3 * 86_400));
+        let config = config::Store { keep_readings, ..config::Store::default() };
+        let now = START + 6 * DAY + 3 * HOUR;
+        for (ahead, gone) in [(400 * DAY, None), (DAY / 2, Some(1_440))] {
+            // A start: the clock is not where it was.
+            let mut rollups = Rollups::new(Rolled::read(&f.root).unwrap(), Tz::UTC);
+            let now = Timestamp(now + ahead);
+            rollups.close_for_test(&f.root, now);
+            let removed = Retention::new(&config).step(&f.root, &mut rollups, Some(now), Room::Ample).unwrap();
+            let rows = removed.map(|removed| match removed {
+                Removed::Readings { rows, .. } => rows,
+                Removed::Rollups(rows) => rows,
+            });
+            assert_eq!(rows, gone);
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! steps of one transaction each, between two commits: what a step computes, its marks and how far the rollups are change
 //! together, so that a crash anywhere loses and doubles nothing.
 
+mod close;
 mod compute;
 
 use std::collections::BTreeSet;
@@ -38,6 +39,9 @@ const SOON: u32 = 6;
 const MANY: usize = 2_000;
 /// Marks above which no commit is made before some are worked off: the bound of `dirty`, together with a batch's rows.
 pub const MOST: usize = 100_000;
+/// So long after the clock has leapt by more than a day, with a restart or without one, nothing is removed for its age: a wrong
+/// clock is most often set right within minutes of a start, and what is removed does not come back.
+const LEAP: Duration = Duration::from_secs(3_600);
 /// After a step that failed, the next is tried so much later.
 const RETRY: Duration = Duration::from_secs(30);
 /// How often it is looked at whether an hour or a day has closed, and how long after a start for the first time: what waits to be
@@ -68,6 +72,10 @@ pub struct Rollups {
     dirty_days: bool,
     looked: Instant,
     retry_at: Option<Instant>,
+    /// Up to which hour things were closed, or could have been, at the last step.
+    last: Timestamp,
+    /// When that was more than a day before.
+    leapt: Option<Instant>,
 }
 
 impl Rollups {
@@ -75,6 +83,8 @@ impl Rollups {
     pub fn new(rolled: Rolled, zone: Tz) -> Self {
         let marked = (rolled.dirty() > 0).then(Instant::now);
         Self {
+            last: rolled.hours,
+            leapt: None,
             rolled: Arc::new(rolled),
             zone,
             marked,
@@ -152,7 +162,8 @@ impl Rollups {
     /// # Errors
     /// Whatever DuckDB reports.
     pub fn look_again(&mut self, connection: &Connection) -> duckdb::Result<()> {
-        *self = Self { retry_at: self.retry_at, ..Self::new(Rolled::read(connection)?, self.zone) };
+        let rolled = Rolled::read(connection)?;
+        *self = Self { retry_at: self.retry_at, last: self.last, leapt: self.leapt, ..Self::new(rolled, self.zone) };
         Ok(())
     }
 
@@ -200,6 +211,10 @@ impl Rollups {
             return Ok(None);
         };
         let close = hour_of(Timestamp(now.micros().saturating_sub(GRACE)));
+        if self.last != Timestamp(i64::MIN) && close.micros() - self.last.micros() > DAY {
+            self.leapt = Some(Instant::now());
+        }
+        self.last = close;
         if self.rolled.hours > now && self.reopen(connection, close)? {
             return Ok(Some(Step::default()));
         }
@@ -215,131 +230,6 @@ impl Rollups {
         Ok(None)
     }
 
-    /// Closes the hours before `close`, at most a day of them at once. `None` when there is no reading at all.
-    fn close_hours(&mut self, connection: &Connection, close: Timestamp) -> duckdb::Result<Option<Step>> {
-        let mut from = self.rolled.hours;
-        if close.micros().saturating_sub(from.micros()) > HOUR {
-            let Some(first) = compute::first_reading(connection, from)? else {
-                if from == Timestamp(i64::MIN) {
-                    return Ok(None);
-                }
-                self.close_until(connection, close)?;
-                return Ok(Some(Step::default()));
-            };
-            from = hour_of(first);
-            if from >= close {
-                // Only what is open is there, or lies ahead.
-                self.close_until(connection, close)?;
-                return Ok(Some(Step::default()));
-            }
-        }
-        let mut to = Timestamp((from.micros().div_euclid(DAY) + 1) * DAY).min(close);
-        let mut sizes = compute::sizes(connection, from, to, None)?;
-        let rows = sizes.len().saturating_mul(usize::try_from((to.micros() - from.micros()) / HOUR).unwrap_or(1));
-        if (total(&sizes) > STEP || rows > ROWS) && to.micros() - from.micros() > HOUR {
-            to = Timestamp(from.micros() + HOUR);
-            sizes = compute::sizes(connection, from, to, None)?;
-        }
-        connection.execute_batch("BEGIN TRANSACTION")?;
-        let mut step = Step::default();
-        let mut marks = Vec::new();
-        if total(&sizes) <= STEP && sizes.len() <= ROWS {
-            compute::clear(connection, Table::Hourly, from, to)?;
-            step.hours = compute::window(connection, Table::Hourly, from, to, None)?;
-        } else {
-            // An hour with more: its series are worked off as if they were dirty.
-            marks.extend(sizes.iter().map(|(series, _)| (*series, from)));
-            rolled::write(connection, "dirty", &marks)?;
-        }
-        rolled::set_meta(connection, "rolled-hours", &to.micros().to_string())?;
-        connection.execute_batch("COMMIT")?;
-        self.rolled_mut().hours = to;
-        if !marks.is_empty() {
-            self.marked(marks);
-            self.settle = Duration::ZERO;
-        }
-        Ok(Some(step))
-    }
-
-    fn close_until(&mut self, connection: &Connection, until: Timestamp) -> duckdb::Result<()> {
-        connection.execute_batch("BEGIN TRANSACTION")?;
-        rolled::set_meta(connection, "rolled-hours", &until.micros().to_string())?;
-        connection.execute_batch("COMMIT")?;
-        self.rolled_mut().hours = until;
-        Ok(())
-    }
-
-    /// A clock that was ahead has closed hours that are not over. Left closed, they and their days would be computed again after
-    /// each commit until the time has caught up; so they are open again from `close` on, as far as their readings are there. Where
-    /// there are many of them it is rather the clock of now that is wrong, and they stay.
-    fn reopen(&mut self, connection: &Connection, close: Timestamp) -> duckdb::Result<bool> {
-        let hours = self.rolled.first_whole_hour().map_or(close, |first| close.max(first));
-        if hours >= self.rolled.hours {
-            return Ok(false);
-        }
-        let sql = format!("SELECT count(*) FROM g.hourly WHERE bucket >= {}", literal(hours));
-        let again: i64 = connection.query_row(&sql, [], |r| r.get(0))?;
-        if usize::try_from(again).is_ok_and(|again| again > ROWS) {
-            return Ok(false);
-        }
-        let day = day_of(hours, self.zone);
-        let in_part = self.rolled.expired.is_some_and(|before| day < before);
-        let days = if in_part { next_day(day, self.zone) } else { day }.min(self.rolled.days);
-        connection.execute_batch("BEGIN TRANSACTION")?;
-        for (table, from) in [("hourly", hours), ("dirty", hours), ("daily", days), ("dirty_days", days)] {
-            connection.execute(&format!("DELETE FROM g.{table} WHERE bucket >= {}", literal(from)), [])?;
-        }
-        rolled::set_meta(connection, "rolled-hours", &hours.micros().to_string())?;
-        rolled::set_meta(connection, "rolled-days", &days.micros().to_string())?;
-        connection.execute_batch("COMMIT")?;
-        tracing::warn!(%hours, "the clock was ahead: hours that it had closed are open again");
-        self.rolled_mut().reopened(hours, days);
-        if self.rolled.dirty() == 0 {
-            self.marked = None;
-        }
-        Ok(true)
-    }
-
-    /// Closes the next day whose hours are all closed.
-    fn close_day(&mut self, connection: &Connection) -> duckdb::Result<Option<Step>> {
-        let mut from = self.rolled.days;
-        if self.rolled.hours == Timestamp(i64::MIN) {
-            return Ok(None);
-        }
-        if self.rolled.hours.micros().saturating_sub(from.micros()) > 2 * DAY {
-            // After a pause, or at first: days without a reading have no row. The first reading may lie ahead.
-            let open = day_of(self.rolled.hours, self.zone);
-            from = compute::first_reading(connection, from)?.map_or(open, |first| day_of(first, self.zone).min(open));
-            if from > self.rolled.days {
-                // In the file as well: a day that was leapt over and is computed for late readings must not be closed after a
-                // restart, which would give it a second row.
-                connection.execute_batch("BEGIN TRANSACTION")?;
-                rolled::set_meta(connection, "rolled-days", &from.micros().to_string())?;
-                connection.execute_batch("COMMIT")?;
-                self.rolled_mut().days = from;
-            }
-        }
-        let to = next_day(from, self.zone);
-        if to > self.rolled.hours {
-            return Ok(None);
-        }
-        let sizes = compute::sizes(connection, from, to, None)?;
-        connection.execute_batch("BEGIN TRANSACTION")?;
-        let mut step = Step::default();
-        if total(&sizes) <= STEP && sizes.len() <= ROWS {
-            compute::clear(connection, Table::Daily, from, to)?;
-            step.days = compute::window(connection, Table::Daily, from, to, None)?;
-        } else {
-            let marks: Vec<Mark> = sizes.iter().map(|(series, _)| (*series, from)).collect();
-            rolled::write(connection, "dirty_days", &marks)?;
-        }
-        rolled::set_meta(connection, "rolled-days", &to.micros().to_string())?;
-        connection.execute_batch("COMMIT")?;
-        self.rolled_mut().days = to;
-        self.dirty_days |= step.days == 0;
-        Ok(Some(step))
-    }
-
     /// Computes some of the marked hours of the oldest marked day again.
     fn dirty_hours(&mut self, connection: &Connection) -> duckdb::Result<Step> {
         let Some(first) = self.rolled.marks().iter().map(|(_, hour)| *hour).min() else { return Ok(Step::default()) };
@@ -351,22 +241,31 @@ impl Rollups {
         let series: Vec<i32> = of_day.iter().map(|(series, _)| *series).collect::<BTreeSet<_>>().into_iter().collect();
         let sizes = compute::sizes(connection, day, end, Some(&series))?;
         let chosen = within_step(&series, &sizes, ROWS / 24);
-        let marks: Vec<Mark> = of_day.into_iter().filter(|(series, _)| chosen.contains(series)).collect();
+        let mut marks: Vec<Mark> = of_day.into_iter().filter(|(series, _)| chosen.contains(series)).collect();
         let large =
             total(&sizes.iter().filter(|(series, _)| chosen.contains(series)).copied().collect::<Vec<_>>()) > STEP;
+        // One series, with more readings in a day than a step has: hour by hour, as many of them as it has.
+        let mut counts = Vec::new();
+        if large {
+            for (series, hour) in &marks {
+                let to = Timestamp(hour.micros() + HOUR);
+                let count = total(&compute::sizes(connection, *hour, to, Some(&[*series]))?);
+                if !counts.is_empty() && counts.iter().sum::<i64>() + count > STEP {
+                    break;
+                }
+                counts.push(count);
+            }
+            marks.truncate(counts.len());
+        }
         connection.execute_batch("BEGIN TRANSACTION")?;
         put_marked(connection, &marks)?;
         remove_marked(connection, "hourly", day, end)?;
         remove_marked(connection, "dirty", day, end)?;
         let mut step = Step::default();
         if large {
-            // One series, with more readings in a day than a step has: hour by hour.
-            for mark in &marks {
+            for (mark, count) in marks.iter().zip(counts).filter(|(_, count)| *count > 0) {
                 let to = Timestamp(mark.1.micros() + HOUR);
-                let count = total(&compute::sizes(connection, mark.1, to, Some(&[mark.0]))?);
-                if count > 0 {
-                    step.hours += compute::single(connection, Table::Hourly, *mark, to, count)?;
-                }
+                step.hours += compute::single(connection, Table::Hourly, *mark, to, count)?;
             }
         } else {
             let hours: BTreeSet<Timestamp> = marks.iter().map(|(_, hour)| *hour).collect();
@@ -430,6 +329,11 @@ impl Rollups {
         }
         connection.execute_batch("COMMIT")?;
         Ok(Some(step))
+    }
+
+    /// Whether the clock has leapt ahead not long ago: what is old by it may not be.
+    pub fn has_leapt(&self) -> bool {
+        self.leapt.is_some_and(|at| at.elapsed() < LEAP)
     }
 
     /// Closes all that has ended by `now`.

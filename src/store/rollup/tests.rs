@@ -320,6 +320,28 @@ fn a_day_whose_readings_are_gone_in_part_is_not_made_of_the_rest() {
 }
 
 #[test]
+fn a_series_with_more_readings_than_a_step_is_worked_off_hour_by_hour() {
+    let mut b = Bench::new(Tz::UTC);
+    b.f.root
+        .execute_batch(&format!(
+            "INSERT INTO g.readings SELECT 1, make_timestamp({START} + i * 30000), i % 1000, 0 FROM range(360000) t(i)"
+        ))
+        .unwrap();
+    let marks: Vec<Mark> = (0..4).map(|hour| (1, Timestamp(START + hour * HOUR))).collect();
+    b.work(START + 4 * HOUR);
+    rolled::write(&b.f.root, "dirty", &marks).unwrap();
+    b.rollups.marked(marks);
+    b.rollups.settle = Duration::ZERO;
+    // 120,000 in each of the first three, none in the last.
+    let mut steps = Vec::new();
+    while b.rollups.rolled().dirty() > 0 {
+        steps.push(b.rollups.step(&b.f.root, None).unwrap().unwrap().hours);
+    }
+    assert_eq!(steps, [1, 1, 1]);
+    assert_eq!(b.all("SELECT count::VARCHAR FROM g.hourly ORDER BY bucket"), ["120000"; 3]);
+}
+
+#[test]
 fn marks_that_keep_coming_wait_longer_each_time() {
     let mut b = Bench::new(Tz::UTC);
     b.commit(&minutes(1, START, 60));
