@@ -1,8 +1,5 @@
-//! From a PUBLISH packet to readings. Pure.
+//! From a PUBLISH packet's topic and payload to readings. Pure.
 
-use std::borrow::Cow;
-
-use rumqttc::v5::mqttbytes::v5::Publish;
 use sha2::{Digest, Sha256};
 
 use crate::codec::json;
@@ -14,18 +11,18 @@ const SHOWN_TOPIC: usize = 200;
 
 /// What a message holds.
 #[derive(Debug, PartialEq)]
-pub(super) struct Message {
+pub struct Message {
     /// What goes to the store.
-    pub(super) content: Decoded,
+    pub content: Decoded,
     /// Readings that were left out because the message is retained and they have no time of their own.
-    pub(super) retained: usize,
+    pub retained: usize,
 }
 
-/// Decodes a message by the first subscription whose pattern matches its topic.
-pub(super) fn read(subscriptions: &[Subscription], publish: &Publish) -> Message {
-    let mut content = decode(subscriptions, &publish.topic, &publish.payload);
+/// Decodes a message by the first subscription whose pattern matches its topic. `retain`: the broker had kept it.
+pub fn read(subscriptions: &[Subscription], topic: &[u8], payload: &[u8], retain: bool) -> Message {
+    let mut content = decode(subscriptions, topic, payload);
     let mut retained = 0;
-    if publish.retain {
+    if retain {
         // Old news: when it was new is not known, and it may have been stored then.
         let before = content.readings.len();
         content.readings.retain(|reading| reading.when != When::Arrival);
@@ -65,17 +62,22 @@ fn decode(subscriptions: &[Subscription], topic: &[u8], payload: &[u8]) -> Decod
     decoded
 }
 
-/// A topic is up to 64 KiB; a person needs its beginning.
-fn shown(topic: &str) -> Cow<'_, str> {
-    match topic.char_indices().nth(SHOWN_TOPIC) {
-        Some((at, _)) => Cow::Owned(format!("{}...", &topic[..at])),
-        None => Cow::Borrowed(topic),
+/// A topic is up to 64 KiB, of which a person needs the beginning; and it may hold control characters, which would upset a
+/// terminal.
+fn shown(topic: &str) -> String {
+    let mut shown = String::new();
+    for (i, c) in topic.chars().enumerate() {
+        if i == SHOWN_TOPIC {
+            return shown + "...";
+        }
+        if c.is_control() { shown.extend(c.escape_default()) } else { shown.push(c) }
     }
+    shown
 }
 
 /// Whether the store could not tell a second copy of this from new readings: some of it has no time of its own, or one that
 /// is not believed, so that the arrival counts.
-pub(super) fn needs_delivery(content: &Decoded, arrival: Arrival) -> bool {
+pub fn needs_delivery(content: &Decoded, arrival: Arrival) -> bool {
     let keeps_its_time = |when: &When| match when {
         When::Arrival => false,
         When::Live(ts) | When::Stored(ts) => arrival.believes(*ts),
@@ -86,7 +88,20 @@ pub(super) fn needs_delivery(content: &Decoded, arrival: Arrival) -> bool {
 }
 
 /// First 16 bytes of the SHA-256 over topic, a zero byte and payload.
-pub(super) fn digest(publish: &Publish) -> [u8; 16] {
-    let sum = Sha256::new().chain_update(&publish.topic).chain_update([0]).chain_update(&publish.payload).finalize();
+pub fn digest(topic: &[u8], payload: &[u8]) -> [u8; 16] {
+    let sum = Sha256::new().chain_update(topic).chain_update([0]).chain_update(payload).finalize();
     std::array::from_fn(|at| sum[at])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_topic_holds_does_not_reach_the_terminal_of_a_person() {
+        let dead = |topic: &[u8]| read(&[], topic, b"1", false).content.dead.remove(0).detail;
+        assert_eq!(dead("a\u{1b}[2J\nb\u{9b}".as_bytes()), r"no pattern of `subscribe` matches `a\u{1b}[2J\nb\u{9b}`");
+        assert_eq!(dead(b"a\x1b\xff"), "the topic `a\\u{1b}\u{fffd}` is not UTF-8");
+        assert_eq!(dead(&[b'x'; 300]), format!("no pattern of `subscribe` matches `{}...`", "x".repeat(200)));
+    }
 }

@@ -8,7 +8,7 @@ mod acks;
 mod confirm;
 mod copies;
 mod filters;
-mod message;
+pub mod message;
 mod options;
 mod packets;
 mod reason;
@@ -146,7 +146,8 @@ impl Source {
     fn read(&mut self, publish: &Publish) -> Decoded {
         self.status.frames.inc();
         self.status.bytes.add(publish.size() as u64);
-        let Message { mut content, retained } = message::read(&self.config.subscribe, publish);
+        let Message { mut content, retained } =
+            message::read(&self.config.subscribe, &publish.topic, &publish.payload, publish.retain);
         let decoded = content.readings.len() + retained;
         let counts = &self.metrics.readings;
         counts.received.add(decoded as u64);
