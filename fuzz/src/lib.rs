@@ -1,14 +1,20 @@
 //! What must hold for every input of the codecs. Each target of `fuzz_targets/` calls one function; the tests here call
 //! them with the committed corpus. A property that does not hold panics.
 
+mod config;
 mod json;
+mod kept;
+mod message;
 mod serial;
 mod topic;
 
 use gadwall::codec::time::{from_integer, parse_number, parse_query, parse_text};
 use gadwall::reading::Timestamp;
 
+pub use config::config;
 pub use json::{json, json_lines};
+pub use kept::{floor, redelivery, starts, wal};
+pub use message::message;
 pub use serial::{hub_lines, lines};
 pub use topic::topic;
 
@@ -80,5 +86,35 @@ mod tests {
     #[test]
     fn hub_lines() {
         replay("hub_lines", super::hub_lines);
+    }
+
+    #[test]
+    fn config() {
+        replay("config", super::config);
+    }
+
+    #[test]
+    fn message() {
+        replay("message", super::message);
+    }
+
+    #[test]
+    fn redelivery() {
+        replay("redelivery", super::redelivery);
+    }
+
+    #[test]
+    fn starts() {
+        replay("starts", super::starts);
+    }
+
+    #[test]
+    fn floor() {
+        replay("floor", super::floor);
+    }
+
+    #[test]
+    fn wal() {
+        replay("wal", super::wal);
     }
 }
