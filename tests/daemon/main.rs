@@ -19,6 +19,7 @@ mod hub;
 mod json_lines;
 mod life;
 mod mqtt;
+mod ports;
 mod recovery;
 mod rollups;
 mod space;
