@@ -16,6 +16,7 @@ mod durability;
 mod harness;
 mod http;
 mod hub;
+mod invariants;
 mod json_lines;
 mod life;
 mod mqtt;
