@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -127,7 +127,7 @@ impl Opening {
             .name("port".into())
             .spawn(move || {
                 let _alive = alive;
-                carry(path, baud, far, &shared, tell);
+                carry(&path, baud, far, &shared, tell);
             })
             .map_err(|e| format!("there is no thread for it: {e}"))?;
         Ok(Self { near, opened, thread })
@@ -206,7 +206,7 @@ impl AsyncWrite for Wire {
 }
 
 /// The life of the thread: opens, carries bytes in both directions until the port or its source has ended, and closes.
-fn carry(path: PathBuf, baud: u32, far: DuplexStream, shared: &Shared, tell: oneshot::Sender<Result<(), String>>) {
+fn carry(path: &Path, baud: u32, far: DuplexStream, shared: &Shared, tell: oneshot::Sender<Result<(), String>>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -215,7 +215,7 @@ fn carry(path: PathBuf, baud: u32, far: DuplexStream, shared: &Shared, tell: one
         }
     };
     runtime.block_on(async {
-        let mut port = match shared.during(Call::Open, || open::open(&path, baud)) {
+        let mut port = match shared.during(Call::Open, || open::open(path, baud)) {
             Ok(port) => port,
             Err(reason) => {
                 let _ = tell.send(Err(reason));
