@@ -79,9 +79,33 @@ struct ProbeArgs {
     /// DuckDB's buffer pool in bytes.
     #[arg(long, value_name = "BYTES")]
     memory_limit: u64,
+    #[command(flatten)]
+    task: TaskArgs,
+}
+
+#[derive(Debug, Args)]
+#[group(multiple = false)]
+struct TaskArgs {
+    /// Read every column of every table.
+    #[arg(long)]
+    read: bool,
+    /// Copy what can be read into a new database beside it.
+    #[arg(long)]
+    salvage: bool,
     /// Open it for writing, and bring the WAL into the database.
     #[arg(long)]
     checkpoint: bool,
+}
+
+impl TaskArgs {
+    fn task(&self) -> Task {
+        match self {
+            Self { read: true, .. } => Task::Read,
+            Self { salvage: true, .. } => Task::Salvage,
+            Self { checkpoint: true, .. } => Task::Checkpoint,
+            Self { .. } => Task::Look,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -105,10 +129,7 @@ pub fn run() -> u8 {
         Command::Status { url, token_file } => show_status(&url, token_file.as_deref()),
         Command::Ports => show_ports(),
         Command::Doctor { file, yes } => return doctor(&file, yes),
-        Command::ProbeStore(args) => {
-            let task = if args.checkpoint { Task::Checkpoint } else { Task::Look };
-            print(&(probe::answer(args.path, args.memory_limit, task) + "\n"))
-        }
+        Command::ProbeStore(args) => print(&(probe::answer(args.path, args.memory_limit, args.task.task()) + "\n")),
     };
     match result {
         Ok(()) => 0,

@@ -51,8 +51,9 @@ pub fn run(file: &Path, ask: Ask, out: &mut impl Write) -> anyhow::Result<bool> 
         writeln!(out, "aside    {}", set.display())?;
     }
     let config = config::Store { path: file.clone(), ..config::Store::default() };
-    let mut examiner = Examiner::new(&config);
-    let mut repair = Repair::new(files);
+    // A person has the time that a start has not.
+    let mut examiner = Examiner::new(&config).thoroughly();
+    let mut repair = Repair::new(&config);
     let mut allowed = None;
     let mut ask = Some(ask);
     for _ in 0..MAX_STEPS {
@@ -74,9 +75,9 @@ pub fn run(file: &Path, ask: Ask, out: &mut impl Write) -> anyhow::Result<bool> 
             Finding::Unknown => bail!("no child process can be made"),
         };
         show_damage(&damage, out)?;
-        let step = repair.next(&damage);
+        let Ok(step) = repair.next(&damage, &mut Unwatched) else { bail!("stopped") };
         if allowed.is_none() {
-            writeln!(out, "repair   would copy all files to {}, then", folder_of(file).display())?;
+            writeln!(out, "repair   would keep what it loses in {}, and", folder_of(file).display())?;
         }
         writeln!(out, "         {}", step.describe())?;
         let allowed = *allowed.get_or_insert_with(|| permitted(ask.take().unwrap_or(Ask::No), out));

@@ -157,9 +157,12 @@ pub struct StoreCounts {
     pub wary: AtomicBool,
     /// Envelopes that were put aside because they could not be stored or ended the process.
     pub poison: Counter,
+    /// Times that a query, a commit or a checkpoint met damage of the file.
+    pub damaged: Counter,
     /// The rollups, and what was removed.
     pub upkeep: UpkeepCounts,
     recovery: Mutex<Option<String>>,
+    damage: Mutex<Option<String>>,
 }
 
 /// Rollups, retention and forgotten names.
@@ -202,10 +205,35 @@ impl StoreCounts {
         *lock(&self.recovery) = Some(text);
     }
 
+    /// Counts damage that was met, and keeps `text` if it is the first; says whether it is.
+    pub fn damage_met(&self, text: String) -> bool {
+        self.damaged.inc();
+        let mut damage = lock(&self.damage);
+        let first = damage.is_none();
+        damage.get_or_insert(text);
+        first
+    }
+
+    /// What met damage first, and the error; `None` where nothing did.
+    pub fn damage(&self) -> Option<String> {
+        lock(&self.damage).clone()
+    }
+
     /// What the last repair at start did; `None` where there was none.
     pub fn recovery(&self) -> Option<String> {
         lock(&self.recovery).clone()
     }
+}
+
+/// HTTP connections.
+#[derive(Debug, Default)]
+pub struct HttpCounts {
+    /// Those that are open.
+    pub open: Gauge,
+    /// Closed because others needed their places.
+    pub closed_for_others: Counter,
+    /// Requests refused because all places for questions for data, or for exports, were taken.
+    pub refused: Counter,
 }
 
 /// The channel between sources and store.
@@ -404,6 +432,8 @@ pub struct Metrics {
     pub queue: QueueCounts,
     /// The clock.
     pub clock: ClockState,
+    /// HTTP.
+    pub http: HttpCounts,
     sources: Mutex<Vec<Arc<SourceStatus>>>,
 }
 

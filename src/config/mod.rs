@@ -232,7 +232,7 @@ pub struct Http {
     pub listen: SocketAddr,
     /// `token-file`: file whose first line is the bearer token that every request must carry.
     pub token_file: Option<PathBuf>,
-    /// `max-connections`: open connections; one above waits in the kernel's backlog. 1 to 1,000.
+    /// `max-connections`: requests for data that are answered at once; a few more connections stay open. 1 to 1,000.
     pub max_connections: usize,
 }
 

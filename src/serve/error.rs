@@ -110,6 +110,20 @@ impl ApiError {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path answers to GET only")
     }
 
+    /// All connections for questions for data have one.
+    pub(super) fn no_place() -> Self {
+        let message = "too many requests are being answered; try again in a moment ([http] max-connections)";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
+    }
+
+    /// So many exports are on their way.
+    pub(super) fn exports(most: usize) -> Self {
+        let many = if most == 1 { "another export is" } else { &format!("{most} exports are") };
+        let message =
+            format!("{many} on the way; try again when one is over, or ask for at most 1000 readings at a time");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
+    }
+
     /// No token, or another one.
     pub(super) fn token() -> Self {
         let message = "this path needs the header `Authorization: Bearer TOKEN` with the token of [http] token-file";
@@ -123,6 +137,7 @@ impl From<QueryError> for ApiError {
             QueryError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             QueryError::TooLong => (StatusCode::GATEWAY_TIMEOUT, "too-long"),
             QueryError::TooLarge => (StatusCode::BAD_REQUEST, "too-large"),
+            QueryError::Damaged(_) => (StatusCode::INTERNAL_SERVER_ERROR, "damaged"),
             QueryError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "store-down"),
         };
         Self::new(status, code, error.to_string())

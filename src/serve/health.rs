@@ -66,7 +66,9 @@ fn store(metrics: &Metrics, boottime: i64) -> Check {
             Ok(format!("{} commits, noted one by one after several bad ends", store.commits.get()))
         } else {
             let repaired = store.recovery().map_or_else(String::new, |text| format!("; repaired at start: {text}"));
-            Ok(format!("{} commits{repaired}", store.commits.get()))
+            let damaged =
+                store.damage().map_or_else(String::new, |text| format!("; DAMAGED, a restart repairs it: {text}"));
+            Ok(format!("{} commits{damaged}{repaired}", store.commits.get()))
         },
     )
 }
@@ -174,6 +176,21 @@ mod tests {
         assert_eq!(failing(&metrics, 100_000_000), one("clock", floor));
         metrics.store.writer_alive_at.set(0);
         assert_eq!(failing(&metrics, 1)[0].1, "the writer has not begun");
+    }
+
+    #[test]
+    fn damage_that_was_met_is_told_while_readings_are_committed() {
+        let metrics = healthy();
+        metrics.store.commits.add(7);
+        metrics.store.repaired("cut the WAL".into());
+        metrics.store.damage_met("a query met it: Corrupt database file".into());
+        metrics.store.damage_met("a commit met it: another".into());
+        assert_eq!(failing(&metrics, 100_000_000), []);
+        assert_eq!(
+            checks(&metrics, 100_000_000)[0].detail,
+            "7 commits; DAMAGED, a restart repairs it: a query met it: Corrupt database file; \
+             repaired at start: cut the WAL"
+        );
     }
 
     #[test]

@@ -10,11 +10,13 @@ mod names;
 mod nodes;
 mod params;
 mod patient;
+mod places;
 mod process;
 mod prometheus;
 mod readings;
 mod stats;
 mod token;
+mod turn_body;
 
 pub use listen::{bind, run};
 

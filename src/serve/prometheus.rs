@@ -58,8 +58,13 @@ impl Out<'_> {
             ("queue", "Size of what waits for its commit", Some(Unit::Bytes), s.queue.bytes as f64),
             ("clock_trusted", "1 while the clock is trusted", None, f64::from(u8::from(s.clock.trusted))),
             ("clock_synchronised", "1 while it is synchronised", None, f64::from(u8::from(s.clock.synchronised))),
+            ("http_open", "Open HTTP connections", None, s.http.open as f64),
         ])?;
-        self.counters(&[("clock_withheld", "Questions for the time that were not answered", s.clock.withheld)])?;
+        self.counters(&[
+            ("clock_withheld", "Questions for the time that were not answered", s.clock.withheld),
+            ("http_closed_for_others", "HTTP connections closed because others needed them", s.http.closed_for_others),
+            ("http_refused", "HTTP requests refused because too many were being answered", s.http.refused),
+        ])?;
         if let Some(rss) = s.memory.rss_bytes {
             self.gauges(&[("memory_rss", "Resident memory", Some(Unit::Bytes), rss as f64)])?;
         }
@@ -93,6 +98,7 @@ impl Out<'_> {
             ("commits", "Durable commits", s.commits.count),
             ("commits_failed", "Commits that failed and were tried again", s.commits.failed),
             ("store_recovered", "Repairs of the database at start", s.store.recovered),
+            ("store_damaged", "Times that a query or a commit met damage of the database", s.store.damaged),
             ("store_events", "Events written", s.store.events),
             ("store_dead_letters", "Dead letters written", s.store.dead_letters),
             ("store_space_low", "Times that free space came to be low", s.store.space_low),

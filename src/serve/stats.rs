@@ -28,6 +28,7 @@ pub(super) struct Stats {
     pub(super) written: WrittenBytes,
     pub(super) memory: Memory,
     pub(super) clock: Clock,
+    pub(super) http: Http,
     pub(super) sources: Vec<Source>,
 }
 
@@ -69,6 +70,8 @@ pub(super) struct Store {
     pub(super) series: i64,
     pub(super) recovered: u64,
     pub(super) recovery: Option<String>,
+    pub(super) damaged: u64,
+    pub(super) damage: Option<String>,
     pub(super) events: u64,
     pub(super) dead_letters: u64,
     pub(super) free_bytes: i64,
@@ -107,6 +110,13 @@ pub(super) struct Clock {
     pub(super) withheld: u64,
     pub(super) jumps: u64,
     pub(super) unsynced: i64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Http {
+    pub(super) open: i64,
+    pub(super) closed_for_others: u64,
+    pub(super) refused: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -174,6 +184,8 @@ impl Stats {
                 series: store.series.get(),
                 recovered: store.recovered.get(),
                 recovery: store.recovery(),
+                damaged: store.damaged.get(),
+                damage: store.damage(),
                 events: store.events.get(),
                 dead_letters: store.dead_letters.get(),
                 free_bytes: store.free_bytes.get(),
@@ -203,6 +215,11 @@ impl Stats {
                 withheld: metrics.clock.withheld.get(),
                 jumps: metrics.clock.jumps.get(),
                 unsynced: metrics.clock.unsynced.get(),
+            },
+            http: Http {
+                open: metrics.http.open.get(),
+                closed_for_others: metrics.http.closed_for_others.get(),
+                refused: metrics.http.refused.get(),
             },
             sources: metrics.sources().iter().map(|s| Source::now(s)).collect(),
         }

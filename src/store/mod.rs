@@ -6,6 +6,7 @@ pub mod catalog;
 mod commit;
 mod floor;
 mod forget;
+mod last_batch;
 mod lock;
 mod open;
 mod plan;
@@ -19,6 +20,7 @@ mod rollup;
 mod rows;
 pub mod schema;
 mod space;
+mod suspicion;
 #[cfg(test)]
 mod tests;
 mod timekeeper;
@@ -37,6 +39,7 @@ use crate::config;
 use crate::metrics::Metrics;
 use catalog::Catalog;
 use recovery::Watch;
+use suspicion::Suspicion;
 
 /// An opened store.
 pub struct Store {
@@ -95,7 +98,8 @@ fn load(config: &config::Store) -> Result<Loaded, OpenError> {
     let trim = bounds::Trim::new(root.count("dead_letters").map_err(explain)?, root.count("events").map_err(explain)?);
     let readings = root.count("readings").map_err(explain)?;
     let rolled = rolled::Rolled::read(&root.connection).map_err(explain)?;
-    Ok(Loaded { root, catalog, known: writer::Known { commits, trim, rolled }, readings })
+    let last_batch = last_batch::LastBatch::beside(&config.path);
+    Ok(Loaded { root, catalog, known: writer::Known { commits, trim, rolled, last_batch }, readings })
 }
 
 impl Loaded {
@@ -105,7 +109,8 @@ impl Loaded {
         metrics.store.nodes.set(i64::try_from(catalog.node_count()).unwrap_or(i64::MAX));
         metrics.store.series.set(i64::try_from(catalog.series_count()).unwrap_or(i64::MAX));
         let catalog: Arc<RwLock<Catalog>> = Arc::new(RwLock::new(catalog));
-        let reader = Reader::new(&root.connection, Arc::clone(&catalog)).map_err(|e| root.explain(e))?;
+        let suspicion = Suspicion::new(&config.path, Arc::clone(metrics));
+        let reader = Reader::new(&root.connection, Arc::clone(&catalog), suspicion).map_err(|e| root.explain(e))?;
         // Its thread begins in a moment; nobody who asks before that must think it stuck.
         metrics.store.writer_alive_at.set(crate::clock::boottime());
         let writer = Writer::new(root, reader.clone(), catalog, Arc::clone(metrics), config, known);

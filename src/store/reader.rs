@@ -16,6 +16,7 @@ use std::time::Duration;
 use duckdb::Connection;
 
 use super::catalog::Catalog;
+use super::suspicion::Suspicion;
 use crate::reading::Timestamp;
 use pool::Pool;
 
@@ -34,6 +35,9 @@ pub enum QueryError {
     /// It needed more memory than the store may use.
     #[error("the query needs more memory than the store may use; ask for a shorter range")]
     TooLarge,
+    /// A block that it needs is damaged; the text is DuckDB's.
+    #[error("what this needs to read is damaged on the disk: {0}; other ranges can be read")]
+    Damaged(String),
     /// The store failed; the text is DuckDB's.
     #[error("the store cannot answer: {0}")]
     Store(String),
@@ -64,6 +68,7 @@ struct Inner {
     pool: Arc<Pool>,
     catalog: Arc<RwLock<Catalog>>,
     limits: Limits,
+    suspicion: Suspicion,
     timer: Option<JoinHandle<()>>,
 }
 
@@ -78,19 +83,25 @@ impl Drop for Inner {
 }
 
 impl Reader {
-    /// Clones the connections from `root`, to which the file is attached as `g`, with the default [`Limits`].
+    /// Clones the connections from `root`, to which the file is attached as `g`, with the default [`Limits`]. What of
+    /// the file is damaged is noted by `suspicion`.
     ///
     /// # Errors
     /// DuckDB's, when it refuses another connection or the thread `query-timer` cannot be started.
-    pub fn new(root: &Connection, catalog: Arc<RwLock<Catalog>>) -> duckdb::Result<Self> {
-        Self::with_limits(root, catalog, Limits::default())
+    pub fn new(root: &Connection, catalog: Arc<RwLock<Catalog>>, suspicion: Suspicion) -> duckdb::Result<Self> {
+        Self::with_limits(root, catalog, suspicion, Limits::default())
     }
 
     /// As [`Reader::new`], with other limits.
     ///
     /// # Errors
     /// As [`Reader::new`].
-    pub fn with_limits(root: &Connection, catalog: Arc<RwLock<Catalog>>, limits: Limits) -> duckdb::Result<Self> {
+    pub fn with_limits(
+        root: &Connection,
+        catalog: Arc<RwLock<Catalog>>,
+        suspicion: Suspicion,
+        limits: Limits,
+    ) -> duckdb::Result<Self> {
         let mut connections = Vec::with_capacity(CONNECTIONS);
         for _ in 0..CONNECTIONS {
             connections.push(root.try_clone()?);
@@ -103,7 +114,7 @@ impl Reader {
                 move || pool.watch()
             })
             .map_err(|e| duckdb::Error::ToSqlConversionFailure(Box::new(e)))?;
-        Ok(Self { inner: Arc::new(Inner { pool, catalog, limits, timer: Some(timer) }) })
+        Ok(Self { inner: Arc::new(Inner { pool, catalog, limits, suspicion, timer: Some(timer) }) })
     }
 
     /// The nodes and series. Clone what you need and let go of it: the writer waits for this lock after each commit.
@@ -132,7 +143,7 @@ impl Reader {
     /// See [`QueryError`].
     pub fn statistics(&self, series: i32, start: Timestamp, end: Timestamp) -> Result<Statistics, QueryError> {
         let lease = self.inner.pool.lease(self.inner.limits)?;
-        lease.run(|connection| statistics::query(connection, series, start, end))
+        self.noted(lease.run(|connection| statistics::query(connection, series, start, end)))
     }
 
     /// The next page of a walk in order of (ts, series): at most `limit` rows, itself at most [`MAX_PAGE`]. A page can
@@ -146,9 +157,16 @@ impl Reader {
         }
         let lease = self.inner.pool.lease(self.inner.limits)?;
         let mut next = walk.clone();
-        let page = next.fill(&lease, limit.clamp(1, MAX_PAGE), self.inner.limits.time / 2)?;
+        let page = self.noted(next.fill(&lease, limit.clamp(1, MAX_PAGE), self.inner.limits.time / 2))?;
         *walk = next;
         Ok(page)
+    }
+
+    fn noted<T>(&self, answer: Result<T, QueryError>) -> Result<T, QueryError> {
+        if let Err(QueryError::Damaged(text)) = &answer {
+            self.inner.suspicion.met("a query", text);
+        }
+        answer
     }
 }
 

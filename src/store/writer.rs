@@ -15,15 +15,18 @@ use super::admission::{Admission, Admissions};
 use super::bounds::{DeadRate, Trim};
 use super::catalog::Catalog;
 use super::commit::{self, Done};
+use super::last_batch::LastBatch;
 use super::open::Root;
 use super::plan::{DeadRow, Fresh, Limits, Plan, Planner};
 use super::poison::{self, Poison};
 use super::reader::Reader;
+use super::recovery::gist;
 use super::redelivery::Unconfirmed;
 use super::retention::Retention;
 use super::rolled::Rolled;
 use super::rollup::Rollups;
 use super::space::{Room, Space};
+use super::suspicion::Suspicion;
 use super::timekeeper::Timekeeper;
 use crate::clock;
 use crate::config;
@@ -35,6 +38,9 @@ use crate::zone::Tz;
 /// How often the writer shows that it lives while nothing comes.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
+/// Times that damage may keep this process from a commit or a checkpoint, before the next start is to repair it.
+const STRIKES: u32 = 3;
+
 /// Why the writer ended without having stored everything.
 #[derive(Debug, thiserror::Error)]
 pub enum WriterError {
@@ -44,6 +50,16 @@ pub enum WriterError {
         /// Rows of the batch in hand, and of what waits behind it.
         rows: usize,
         /// Why the last attempt failed.
+        reason: String,
+    },
+    /// The file is damaged where a commit or a checkpoint needs it; the next start repairs it.
+    #[error(
+        "the database is damaged, and a new start repairs it; {rows} rows were not stored: their senders have no acknowledgement ({reason})"
+    )]
+    Damaged {
+        /// Rows of the batch in hand, and of what waits behind it.
+        rows: usize,
+        /// What DuckDB said.
         reason: String,
     },
     /// DuckDB does nothing more in this process.
@@ -84,6 +100,8 @@ pub(super) struct Known {
     pub trim: Trim,
     /// How far the rollups are.
     pub rolled: Rolled,
+    /// Where the number of the last batch is kept outside of the database.
+    pub last_batch: LastBatch,
 }
 
 /// The store's writing half. It owns the writing connection and is moved to its thread.
@@ -110,6 +128,10 @@ pub struct Writer {
     poison: Poison,
     /// The batch in hand is to be put aside, and this is why.
     aside: Option<String>,
+    last_batch: LastBatch,
+    suspicion: Suspicion,
+    /// How often damage was in the way, and what it was the last time.
+    strikes: (u32, String),
 }
 
 impl Writer {
@@ -120,7 +142,7 @@ impl Writer {
         catalog: Arc<RwLock<Catalog>>,
         metrics: Arc<Metrics>,
         config: &config::Store,
-        Known { commits: (number, unconfirmed), trim, rolled }: Known,
+        Known { commits: (number, unconfirmed), trim, rolled, last_batch }: Known,
     ) -> Self {
         let limits = Limits { nodes: config.max_nodes, series: config.max_series };
         let dir = config.path.parent().unwrap_or(Path::new("."));
@@ -128,6 +150,9 @@ impl Writer {
             space: Space::new(&config.path, config.min_free, Arc::clone(&metrics)),
             poison: Poison::new(dir),
             aside: None,
+            last_batch,
+            suspicion: Suspicion::new(&config.path, Arc::clone(&metrics)),
+            strikes: (0, String::new()),
             root,
             reader,
             catalog,
@@ -170,7 +195,7 @@ impl Writer {
     ///
     /// # Errors
     /// [`WriterError::Unflushed`] when the store could not commit before the stop's deadline, [`WriterError::Broken`] when
-    /// only a new process can commit.
+    /// only a new process can commit, [`WriterError::Damaged`] when only a repaired file can take commits.
     pub fn run(mut self, outlet: &Outlet) -> Result<(), WriterError> {
         self.poison.begin(&poison::boot_id(), clock::boottime(), clock::realtime());
         self.metrics.store.wary.store(self.poison.is_wary(), Ordering::Relaxed);
@@ -190,6 +215,7 @@ impl Writer {
         let mut nudged = false;
         while open || !self.batch.is_empty() {
             self.alive();
+            self.bear_damage()?;
             let settling = self.keep_time()? | self.keep_up()?;
             if open && !nudged && !self.batch.is_due(Instant::now()) {
                 let wait = self
@@ -252,6 +278,22 @@ impl Writer {
         Ok(())
     }
 
+    /// Notes that `error` kept the writer from `what`, if it is damage of the file. Call [`Writer::bear_damage`] when what is
+    /// in hand is settled.
+    pub(super) fn strike(&mut self, what: &str, error: &str) {
+        if self.suspicion.met(what, error) {
+            self.strikes = (self.strikes.0 + 1, gist(error).to_owned());
+        }
+    }
+
+    /// Ends the writer once damage was in the way too often: it does not go away by itself, and the next start can repair it.
+    pub(super) fn bear_damage(&self) -> Result<(), WriterError> {
+        match &self.strikes {
+            (STRIKES.., reason) => Err(WriterError::Damaged { rows: self.rows_left(), reason: reason.clone() }),
+            _ => Ok(()),
+        }
+    }
+
     fn alive(&mut self) {
         self.space.watch();
         self.metrics.store.writer_alive_at.set(clock::boottime());
@@ -298,6 +340,7 @@ impl Writer {
     /// Everything of batch `number` is in the file: learn, count, answer.
     fn durable(&mut self, number: i64, plan: Plan, done: &Done, took: Duration) {
         self.number = number;
+        self.last_batch.write(number, Instant::now(), false);
         for (source, delivery) in &plan.repeated {
             self.unconfirmed.repeated(source, delivery);
         }
@@ -353,6 +396,7 @@ impl Writer {
         // Not part of the batch's transaction: a cut that fails must not make a durable batch look failed.
         if let Err(error) = self.trim.wrote(&self.root.connection, done.dead_letters, done.events) {
             tracing::warn!(%error, "a table over its bound was not cut; it will be tried again");
+            self.strike("cutting a table", &error.to_string());
             // It may have taken the database with it, and nobody could read until a commit finds that out.
             self.refresh();
         }
@@ -365,12 +409,16 @@ impl Writer {
 
     fn close(&mut self) {
         self.time.close();
+        self.last_batch.write(self.number, Instant::now(), true);
         let _paused = self.reader.pause();
         if self.space.look() == Room::None {
             tracing::warn!("no checkpoint at the end for lack of space; the next start replays the WAL");
         } else if let Err(error) = self.root.connection.execute_batch("CHECKPOINT g") {
             // It loses nothing: the WAL stays and is replayed at the next start.
             tracing::warn!(%error, "no checkpoint at the end; the next start replays the WAL");
+            self.suspicion.met("the last checkpoint", &error.to_string());
+        } else {
+            self.suspicion.closed();
         }
         if let Err(error) = self.root.detach() {
             tracing::warn!(%error, "the database was not closed cleanly");

@@ -11,6 +11,7 @@
 )]
 #![expect(clippy::print_stderr, reason = "a test that fails shows the logs of the processes that it started")]
 
+mod damage;
 mod documents;
 mod durability;
 #[expect(dead_code, reason = "the fault suite uses more of it")]

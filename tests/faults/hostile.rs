@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -129,15 +129,19 @@ fn send_huge(mut stream: TcpStream, sent: &AtomicU64) -> std::io::Result<()> {
     Ok(())
 }
 
-/// 200 clients that connect and say nothing, and 200 that send their request a byte at a time; all of them are let in.
+/// 200 clients that connect and say nothing, and 200 that send their request a byte at a time, and connect again when they
+/// are closed; there is room for all of them.
 pub fn http_clients(round: &mut Round) -> String {
     clients(round, 500)
 }
 
-/// The same with the default bound on connections: the others wait in the kernel.
+/// The same with the default bound on connections: there is not.
 pub fn http_clients_default(round: &mut Round) -> String {
     clients(round, 32)
 }
+
+/// An honest client is answered within this time, whatever the others do.
+const ANSWERED: Duration = Duration::from_secs(2);
 
 fn clients(round: &Round, most: usize) -> String {
     const REQUEST: &[u8] =
@@ -146,55 +150,138 @@ fn clients(round: &Round, most: usize) -> String {
     rig.wait_progress();
     let memory = Memory::watch(rig.daemon.id());
     let address: std::net::SocketAddr = rig.daemon.address().parse().expect("an address");
-    // One that finds no room in the kernel's queue tries again later, as clients do.
-    let connect = || TcpStream::connect_timeout(&address, Duration::from_millis(50)).ok();
-    let (mut idle, mut slow) = (Vec::new(), Vec::new());
-    let (mut peak, mut bytes) = (0, 0);
-    let honest = Arc::new(AtomicU64::new(0));
-    for (tick, byte) in REQUEST.iter().take(if round.quick { 20 } else { 60 }).enumerate() {
-        if tick == 4 {
-            let honest = Arc::clone(&honest);
-            thread::spawn(move || honest.store(ask(address), Ordering::Release));
-        }
-        for (clients, missing) in [(&mut slow, 200_usize), (&mut idle, 200)] {
-            let missing = missing.saturating_sub(clients.len());
-            clients.extend((0..missing).map_while(|_| connect()));
-        }
-        peak = peak.max(idle.len() + slow.len());
-        slow.retain_mut(|s: &mut TcpStream| s.write(&[*byte]).is_ok_and(|n| n == 1));
-        bytes += slow.len();
-        goes_on(&rig, Duration::from_millis(500));
-    }
-    let enough = if most < 400 { most * 2 } else { 400 };
-    assert!(peak >= enough, "fault not injected: at most {peak} clients were connected");
-    let honest = match honest.load(Ordering::Acquire) {
-        0 => "an honest client was not answered meanwhile".to_owned(),
-        ms => format!("an honest client was answered after {ms} ms"),
+    let stop = Arc::new(AtomicBool::new(false));
+    let hostile = {
+        let stop = Arc::clone(&stop);
+        thread::spawn(move || {
+            let mut slots: Vec<Option<(TcpStream, Option<usize>)>> = (0..400).map(|_| None).collect();
+            let (mut connects, mut bytes, mut tick) = (0_u64, 0_u64, 0_u64);
+            while !stop.load(Ordering::Acquire) {
+                for (i, slot) in slots.iter_mut().enumerate() {
+                    match slot {
+                        Some((stream, _)) if is_closed(stream) => *slot = None,
+                        Some((stream, Some(sent))) if tick.is_multiple_of(25) && *sent < REQUEST.len() => {
+                            if stream.write(&REQUEST[*sent..=*sent]).is_ok_and(|n| n == 1) {
+                                (*sent, bytes) = (*sent + 1, bytes + 1);
+                            } else {
+                                *slot = None;
+                            }
+                        }
+                        _ => {}
+                    }
+                    if slot.is_none()
+                        && let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(50))
+                    {
+                        stream.set_nonblocking(true).expect("a socket that does not block");
+                        // Every second one is slow.
+                        *slot = Some((stream, (i % 2 == 0).then_some(0)));
+                        connects += 1;
+                    }
+                }
+                tick += 1;
+                thread::sleep(Duration::from_millis(20));
+            }
+            (connects, bytes)
+        })
     };
+    let honest = {
+        let stop = Arc::clone(&stop);
+        thread::spawn(move || {
+            let (mut asked, mut slowest) = (0_u64, Duration::ZERO);
+            let mut kept = None;
+            while !stop.load(Ordering::Acquire) {
+                for path in ["/healthz", "/stats", "/metrics"] {
+                    slowest = slowest.max(ask(address, path, &mut None));
+                    // As Prometheus asks: over a connection that it keeps, if the other end does so too.
+                    slowest = slowest.max(ask(address, path, &mut kept));
+                    asked += 2;
+                }
+                thread::sleep(Duration::from_millis(50));
+            }
+            (asked, slowest)
+        })
+    };
+    let mut open = 0;
+    let end = Instant::now() + Duration::from_secs(if round.quick { 10 } else { 30 });
+    while Instant::now() < end {
+        goes_on(&rig, Duration::from_millis(500));
+        open = open.max(rig.daemon.stat("/http/open"));
+    }
+    stop.store(true, Ordering::Release);
+    let (asked, slowest) = honest.join().expect("the honest client was answered all the time");
+    let (connects, bytes) = hostile.join().expect("the hostile clients");
+    let closed = rig.daemon.stat("/http/closed_for_others");
+    assert!(asked > 100, "fault not injected: an honest client asked only {asked} times");
+    if most > 400 {
+        assert!(open >= 400, "fault not injected: at most {open} connections were open");
+    } else {
+        assert!(open as usize <= most + 8, "{open} connections were open");
+        assert!(closed > 400, "fault not injected: only {closed} connections were closed for others");
+    }
     let start = Instant::now();
-    drop((idle, slow));
     rig.wait_healthy();
     let answered = start.elapsed();
     let memory = memory.finish();
     format!(
-        "{}; {peak} clients at once, {bytes} bytes of them, {honest}, and {answered:.1?} after they left, {memory}",
+        "{}; {connects} connections of 400 hostile clients, {bytes} bytes of them, {open} open at once, {closed} closed for \
+         others; an honest client was answered {asked} times, after {slowest:.1?} at the latest, and {answered:.1?} after \
+         they left, {memory}",
         rig.finish()
     )
 }
 
-/// Asks for the health; returns after how many milliseconds it was answered, 0 if it was not.
-fn ask(address: std::net::SocketAddr) -> u64 {
+/// Whether the other end has closed it. Reads what there is.
+fn is_closed(mut stream: &TcpStream) -> bool {
+    match stream.read(&mut [0; 64]) {
+        Ok(n) => n == 0,
+        Err(e) => e.kind() != std::io::ErrorKind::WouldBlock,
+    }
+}
+
+/// Asks for `path`, over `kept` if it is open. Returns how long it took, and panics when it took too long.
+fn ask(address: std::net::SocketAddr, path: &str, kept: &mut Option<TcpStream>) -> Duration {
     let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(30) {
-        let Ok(mut stream) = TcpStream::connect_timeout(&address, Duration::from_secs(5)) else { continue };
-        let _ = stream.set_read_timeout(Some(Duration::from_secs(30)));
-        let _ = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: gadwall\r\n\r\n");
-        let mut answer = [0; 12];
-        if stream.read_exact(&mut answer).is_ok() && answer.starts_with(b"HTTP/1.1 ") {
-            return u64::try_from(start.elapsed().as_millis()).unwrap_or(0).max(1);
+    let mut try_again = kept.is_some();
+    loop {
+        match ask_once(address, path, kept) {
+            Ok(()) => break,
+            // A connection that was kept may have been closed meanwhile: every client of HTTP opens another then.
+            Err(_) if try_again => (try_again, *kept) = (false, None),
+            Err(e) => panic!("{path}: {e} after {:?}", start.elapsed()),
         }
     }
-    0
+    let took = start.elapsed();
+    assert!(took < ANSWERED, "{path} was answered after {took:?}");
+    took
+}
+
+fn ask_once(address: std::net::SocketAddr, path: &str, kept: &mut Option<TcpStream>) -> std::io::Result<()> {
+    let mut stream = match kept.take() {
+        Some(stream) => stream,
+        None => TcpStream::connect_timeout(&address, ANSWERED)?,
+    };
+    stream.set_read_timeout(Some(ANSWERED))?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: gadwall\r\n\r\n").as_bytes())?;
+    let (mut answer, mut chunk) = (Vec::new(), [0; 4_096]);
+    let whole = |answer: &[u8]| {
+        let text = String::from_utf8_lossy(answer).into_owned();
+        let (head, body) = text.split_once("\r\n\r\n")?;
+        let length =
+            head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok())?;
+        (body.len() >= length).then(|| text.starts_with("HTTP/1.1 200 "))
+    };
+    loop {
+        let n = stream.read(&mut chunk)?;
+        answer.extend_from_slice(&chunk[..n]);
+        match whole(&answer) {
+            Some(true) => {
+                *kept = Some(stream);
+                return Ok(());
+            }
+            None if n > 0 => {}
+            _ => return Err(std::io::Error::other(format!("no answer: {:?}", String::from_utf8_lossy(&answer)))),
+        }
+    }
 }
 
 /// A client that reads a CSV export at 1 KB/s.

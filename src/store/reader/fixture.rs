@@ -9,6 +9,7 @@ use super::{Limits, Reader, Row};
 use crate::reading::Timestamp;
 use crate::store::catalog::{Catalog, Newest, Node, Series};
 use crate::store::schema;
+use crate::store::suspicion::Suspicion;
 
 pub(crate) struct Fixture {
     pub(crate) root: Connection,
@@ -28,7 +29,8 @@ impl Fixture {
             root.execute_batch(migration).unwrap();
         }
         let catalog: Arc<RwLock<Catalog>> = Arc::default();
-        let reader = Reader::with_limits(&root, Arc::clone(&catalog), limits).unwrap();
+        let reader =
+            Reader::with_limits(&root, Arc::clone(&catalog), Suspicion::new(&file, Arc::default()), limits).unwrap();
         Self { root, reader, catalog, dir }
     }
 

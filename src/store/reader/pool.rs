@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use duckdb::{Connection, InterruptHandle};
 
 use super::{Limits, QueryError};
+use crate::store::recovery::{gist, is_damage};
 
 /// An interrupt that falls between two statements is lost, so it is repeated this often until the lease has ended.
 const REPEAT: Duration = Duration::from_millis(10);
@@ -163,5 +164,12 @@ impl Drop for Paused {
 
 fn classify(error: &duckdb::Error) -> QueryError {
     let text = error.to_string();
-    if text.starts_with("Out of Memory Error") { QueryError::TooLarge } else { QueryError::Store(text) }
+    if text.starts_with("Out of Memory Error") {
+        QueryError::TooLarge
+    } else if is_damage(&text) && !text.contains("invalidated") {
+        QueryError::Damaged(gist(&text).to_owned())
+    } else {
+        // Also what was invalidated by a damaged block: it is attached again in a moment.
+        QueryError::Store(text)
+    }
 }

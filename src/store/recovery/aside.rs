@@ -15,7 +15,7 @@ pub const MAX_SETS: usize = 3;
 /// Bytes that all sets may have together, unless three times the newest is more; the oldest go first, the newest stays.
 pub const MAX_BYTES: u64 = 512 << 20;
 /// Free space that a copy of the database must leave: the gateway goes on in it. Without so much, only the WAL is copied.
-const FLOOR: u64 = 64 << 20;
+pub const FLOOR: u64 = 64 << 20;
 /// Free space that the copy of a WAL must leave.
 const FLOOR_WAL: u64 = 8 << 20;
 /// What DuckDB appends to the database's name, the database itself first.
@@ -61,13 +61,24 @@ impl Files {
         self.present().into_iter().map(|(path, _)| path).filter(|path| *path != self.database).collect()
     }
 
+    /// A new database in the making, with what can be read of the damaged one.
+    pub fn salvage(&self) -> PathBuf {
+        self.with(".salvage")
+    }
+
+    /// The same once it is whole: it goes in the database's place.
+    pub fn salvaged(&self) -> PathBuf {
+        self.with(".salvaged")
+    }
+
     fn with(&self, suffix: &str) -> PathBuf {
         let mut path = self.database.clone().into_os_string();
         path.push(suffix);
         path.into()
     }
 
-    fn folder(&self) -> &Path {
+    /// Where they are.
+    pub fn folder(&self) -> &Path {
         self.database.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 }
@@ -86,7 +97,7 @@ pub enum AsideError {
         /// Bytes that are.
         free: u64,
     },
-    /// A file or folder cannot be made, moved or removed.
+    /// A file or folder cannot be made, moved, written or removed.
     #[error("{path}: {source}")]
     Io {
         /// Which.
@@ -96,7 +107,7 @@ pub enum AsideError {
     },
 }
 
-fn io_at(path: &Path) -> impl FnOnce(io::Error) -> AsideError + '_ {
+pub fn io_at(path: &Path) -> impl FnOnce(io::Error) -> AsideError + '_ {
     move |source| AsideError::Io { path: path.to_owned(), source }
 }
 
@@ -156,6 +167,14 @@ impl Set {
                 Err(error)
             }
         }
+    }
+
+    /// A set without any file yet: what is taken is moved into it.
+    ///
+    /// # Errors
+    /// [`AsideError::Io`].
+    pub fn empty(files: &Files) -> Result<Self, AsideError> {
+        Ok(Self { folder: new_folder(&files.folder().join(FOLDER))?, copied: Vec::new() })
     }
 
     /// Where it is.
@@ -278,7 +297,7 @@ fn copy_chunk(from: &mut File, to: &mut File) -> io::Result<u64> {
     io::copy(&mut from.take(CHUNK), to)
 }
 
-fn sync(folder: &Path) -> Result<(), AsideError> {
+pub fn sync(folder: &Path) -> Result<(), AsideError> {
     File::open(folder).and_then(|dir| dir.sync_all()).map_err(io_at(folder))
 }
 
@@ -287,7 +306,7 @@ fn bytes(folder: &Path) -> u64 {
     dir.flatten().filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum()
 }
 
-fn free_space(folder: &Path) -> io::Result<u64> {
+pub fn free_space(folder: &Path) -> io::Result<u64> {
     let stat = rustix::fs::statvfs(folder)?;
     Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }

@@ -118,6 +118,7 @@ impl Writer {
             if !self.metrics.store.down.swap(true, Ordering::AcqRel) {
                 tracing::error!(error, rows = self.batch.rows(), "a commit failed; its batch is kept");
             }
+            self.strike("a commit", &error);
             let at_once = match self.recover(number, &error, &mut pause)? {
                 Back::Durable => {
                     // It failed after it was durable. What became of each late row is not known any more, so all count as
@@ -130,6 +131,7 @@ impl Writer {
                 }
                 Back::Lost { at_once } => at_once,
             };
+            self.bear_damage()?;
             // The dead letters of the attempt were not written: they have not used their rate up.
             self.dead_rate = rate;
             let apart_helps = is_out_of_memory(&error) && self.batch.envelopes().len() > 1;
@@ -179,8 +181,12 @@ impl Writer {
             match self.reattach(number) {
                 Ok(true) => return Ok(Back::Durable),
                 Ok(false) => return Ok(Back::Lost { at_once }),
-                Err(error) => tracing::debug!(%error, "the store is not back yet"),
+                Err(error) => {
+                    tracing::debug!(%error, "the store is not back yet");
+                    self.strike("attaching the file again", &error.to_string());
+                }
             }
+            self.bear_damage()?;
             if self.is_broken() {
                 return Err(WriterError::Broken { rows: self.rows_left(), reason: reason.to_owned() });
             }
@@ -196,7 +202,7 @@ impl Writer {
         self.root.connection.execute_batch("SELECT 1").is_err_and(|e| e.to_string().contains("invalidated"))
     }
 
-    fn rows_left(&self) -> usize {
+    pub(super) fn rows_left(&self) -> usize {
         usize::try_from(self.metrics.queue.depth.get()).unwrap_or(0)
     }
 

@@ -54,6 +54,7 @@ impl Writer {
             };
             self.metrics.store.failed.inc();
             tracing::warn!(%error, "rollups or retention failed; it will be tried again");
+            self.strike("rollups or retention", &error);
             let mut pause = RETRY.0;
             self.recover(self.number, &error, &mut pause)?;
             self.reload(&mut Plan::default(), 0);
