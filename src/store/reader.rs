@@ -23,6 +23,9 @@ use pool::Pool;
 /// Read connections, and so queries that run at once.
 pub const CONNECTIONS: usize = 2;
 
+/// How long queries may go on when the writer needs them out of the way but not at once.
+const CALM: Duration = Duration::from_secs(2);
+
 /// Why a query gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QueryError {
@@ -133,7 +136,15 @@ impl Reader {
     /// The writer needs it before it attaches the file again: an open cursor makes ATTACH fail.
     #[must_use = "queries go on when it is dropped"]
     pub fn pause(&self) -> Paused {
-        self.inner.pool.pause()
+        self.inner.pool.pause(Duration::ZERO)
+    }
+
+    /// As [`Reader::pause`], but running queries have two seconds to end by themselves.
+    ///
+    /// The writer needs it before a checkpoint that has to give blocks back: while any query runs, none is.
+    #[must_use = "queries go on when it is dropped"]
+    pub fn calm(&self) -> Paused {
+        self.inner.pool.pause(CALM)
     }
 
     /// Statistics of one series over `start <= ts < end`. Holds its values in memory for the exact percentiles, so it is
@@ -144,6 +155,17 @@ impl Reader {
     pub fn statistics(&self, series: i32, start: Timestamp, end: Timestamp) -> Result<Statistics, QueryError> {
         let lease = self.inner.pool.lease(self.inner.limits)?;
         self.noted(lease.run(|connection| statistics::query(connection, series, start, end)))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn wait_for_test(&self, sql: &str) -> Result<i64, QueryError> {
+        let lease = self.inner.pool.lease(self.inner.limits)?;
+        lease.run(|connection| connection.query_row(sql, [], |r| r.get(0)))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_idle_for_test(&self) -> bool {
+        self.inner.pool.is_idle()
     }
 
     /// The next page of a walk in order of (ts, series): at most `limit` rows, itself at most [`MAX_PAGE`]. A page can

@@ -24,8 +24,16 @@ pub use compute::literal;
 const GRACE: i64 = 60 * 1_000_000;
 /// Readings that one step computes from. It keeps a commit that comes meanwhile waiting.
 const STEP: i64 = 150_000;
-/// A mark waits so long for others like it: a node that is always late must not have its hour computed after each commit.
+/// Rows of a rollup that one statement makes. All of them are in DuckDB's memory until it is done: of 144,000 (6,000 series in each
+/// hour of a day) it runs out, with 24 MB as well as with 16 MB.
+const ROWS: usize = 20_000;
+/// A mark waits so long for others like it.
 const SETTLE: Duration = Duration::from_secs(10);
+/// Marks that keep coming wait twice as long each time, up to this: a node that is always late by hours would otherwise have them
+/// computed for each of its messages, which writes several times what the messages do.
+const SETTLE_MOST: Duration = Duration::from_secs(300);
+/// They keep coming when the next is there within so many times what the last have waited.
+const SOON: u32 = 6;
 /// Marks from which on they wait no longer.
 const MANY: usize = 2_000;
 /// Marks above which no commit is made before some are worked off: the bound of `dirty`, together with a batch's rows.
@@ -52,6 +60,10 @@ pub struct Rollups {
     zone: Tz,
     /// Since when marks wait.
     marked: Option<Instant>,
+    /// How long they do.
+    settle: Duration,
+    /// When the last of them was worked off.
+    cleared: Option<Instant>,
     /// Marks may be in `dirty_days`.
     dirty_days: bool,
     looked: Instant,
@@ -62,7 +74,16 @@ impl Rollups {
     /// As `rolled` was read from the file; days are those of `zone`.
     pub fn new(rolled: Rolled, zone: Tz) -> Self {
         let marked = (rolled.dirty() > 0).then(Instant::now);
-        Self { rolled: Arc::new(rolled), zone, marked, dirty_days: true, looked: Instant::now(), retry_at: None }
+        Self {
+            rolled: Arc::new(rolled),
+            zone,
+            marked,
+            settle: SETTLE,
+            cleared: None,
+            dirty_days: true,
+            looked: Instant::now(),
+            retry_at: None,
+        }
     }
 
     /// What commits go by. Let go of it before the next step, or the step copies it.
@@ -119,8 +140,10 @@ impl Rollups {
     /// A commit has written these marks.
     pub fn marked(&mut self, marks: impl IntoIterator<Item = Mark>) {
         self.rolled_mut().marked(marks);
-        if self.rolled.dirty() > 0 {
-            self.marked.get_or_insert_with(Instant::now);
+        if self.rolled.dirty() > 0 && self.marked.is_none() {
+            self.marked = Some(Instant::now());
+            let soon = self.cleared.is_some_and(|at| at.elapsed() < self.settle * SOON);
+            self.settle = if soon { (self.settle * 2).min(SETTLE_MOST) } else { SETTLE };
         }
     }
 
@@ -153,7 +176,7 @@ impl Rollups {
     }
 
     fn is_settled(&self) -> bool {
-        self.rolled.dirty() >= MANY || self.marked.is_some_and(|since| since.elapsed() >= SETTLE)
+        self.rolled.dirty() >= MANY || self.marked.is_some_and(|since| since.elapsed() >= self.settle)
     }
 
     /// Does one step; `None` when there is nothing to do at present. `now` is the time where the clock is right: without it
@@ -177,6 +200,9 @@ impl Rollups {
             return Ok(None);
         };
         let close = hour_of(Timestamp(now.micros().saturating_sub(GRACE)));
+        if self.rolled.hours > now && self.reopen(connection, close)? {
+            return Ok(Some(Step::default()));
+        }
         if self.rolled.hours < close
             && let Some(step) = self.close_hours(connection, close)?
         {
@@ -209,14 +235,16 @@ impl Rollups {
         }
         let mut to = Timestamp((from.micros().div_euclid(DAY) + 1) * DAY).min(close);
         let mut sizes = compute::sizes(connection, from, to, None)?;
-        if total(&sizes) > STEP && to.micros() - from.micros() > HOUR {
+        let rows = sizes.len().saturating_mul(usize::try_from((to.micros() - from.micros()) / HOUR).unwrap_or(1));
+        if (total(&sizes) > STEP || rows > ROWS) && to.micros() - from.micros() > HOUR {
             to = Timestamp(from.micros() + HOUR);
             sizes = compute::sizes(connection, from, to, None)?;
         }
         connection.execute_batch("BEGIN TRANSACTION")?;
         let mut step = Step::default();
         let mut marks = Vec::new();
-        if total(&sizes) <= STEP {
+        if total(&sizes) <= STEP && sizes.len() <= ROWS {
+            compute::clear(connection, Table::Hourly, from, to)?;
             step.hours = compute::window(connection, Table::Hourly, from, to, None)?;
         } else {
             // An hour with more: its series are worked off as if they were dirty.
@@ -226,7 +254,10 @@ impl Rollups {
         rolled::set_meta(connection, "rolled-hours", &to.micros().to_string())?;
         connection.execute_batch("COMMIT")?;
         self.rolled_mut().hours = to;
-        self.marked(marks);
+        if !marks.is_empty() {
+            self.marked(marks);
+            self.settle = Duration::ZERO;
+        }
         Ok(Some(step))
     }
 
@@ -238,6 +269,37 @@ impl Rollups {
         Ok(())
     }
 
+    /// A clock that was ahead has closed hours that are not over. Left closed, they and their days would be computed again after
+    /// each commit until the time has caught up; so they are open again from `close` on, as far as their readings are there. Where
+    /// there are many of them it is rather the clock of now that is wrong, and they stay.
+    fn reopen(&mut self, connection: &Connection, close: Timestamp) -> duckdb::Result<bool> {
+        let hours = self.rolled.first_whole_hour().map_or(close, |first| close.max(first));
+        if hours >= self.rolled.hours {
+            return Ok(false);
+        }
+        let sql = format!("SELECT count(*) FROM g.hourly WHERE bucket >= {}", literal(hours));
+        let again: i64 = connection.query_row(&sql, [], |r| r.get(0))?;
+        if usize::try_from(again).is_ok_and(|again| again > ROWS) {
+            return Ok(false);
+        }
+        let day = day_of(hours, self.zone);
+        let in_part = self.rolled.expired.is_some_and(|before| day < before);
+        let days = if in_part { next_day(day, self.zone) } else { day }.min(self.rolled.days);
+        connection.execute_batch("BEGIN TRANSACTION")?;
+        for (table, from) in [("hourly", hours), ("dirty", hours), ("daily", days), ("dirty_days", days)] {
+            connection.execute(&format!("DELETE FROM g.{table} WHERE bucket >= {}", literal(from)), [])?;
+        }
+        rolled::set_meta(connection, "rolled-hours", &hours.micros().to_string())?;
+        rolled::set_meta(connection, "rolled-days", &days.micros().to_string())?;
+        connection.execute_batch("COMMIT")?;
+        tracing::warn!(%hours, "the clock was ahead: hours that it had closed are open again");
+        self.rolled_mut().reopened(hours, days);
+        if self.rolled.dirty() == 0 {
+            self.marked = None;
+        }
+        Ok(true)
+    }
+
     /// Closes the next day whose hours are all closed.
     fn close_day(&mut self, connection: &Connection) -> duckdb::Result<Option<Step>> {
         let mut from = self.rolled.days;
@@ -245,12 +307,15 @@ impl Rollups {
             return Ok(None);
         }
         if self.rolled.hours.micros().saturating_sub(from.micros()) > 2 * DAY {
-            // After a pause, or at first: days without a reading have no row.
-            from = match compute::first_reading(connection, from)? {
-                Some(first) => day_of(first, self.zone),
-                None => day_of(self.rolled.hours, self.zone),
-            };
+            // After a pause, or at first: days without a reading have no row. The first reading may lie ahead.
+            let open = day_of(self.rolled.hours, self.zone);
+            from = compute::first_reading(connection, from)?.map_or(open, |first| day_of(first, self.zone).min(open));
             if from > self.rolled.days {
+                // In the file as well: a day that was leapt over and is computed for late readings must not be closed after a
+                // restart, which would give it a second row.
+                connection.execute_batch("BEGIN TRANSACTION")?;
+                rolled::set_meta(connection, "rolled-days", &from.micros().to_string())?;
+                connection.execute_batch("COMMIT")?;
                 self.rolled_mut().days = from;
             }
         }
@@ -261,7 +326,8 @@ impl Rollups {
         let sizes = compute::sizes(connection, from, to, None)?;
         connection.execute_batch("BEGIN TRANSACTION")?;
         let mut step = Step::default();
-        if total(&sizes) <= STEP {
+        if total(&sizes) <= STEP && sizes.len() <= ROWS {
+            compute::clear(connection, Table::Daily, from, to)?;
             step.days = compute::window(connection, Table::Daily, from, to, None)?;
         } else {
             let marks: Vec<Mark> = sizes.iter().map(|(series, _)| (*series, from)).collect();
@@ -284,7 +350,7 @@ impl Rollups {
         // By series, so that each is read once for all its hours of the day.
         let series: Vec<i32> = of_day.iter().map(|(series, _)| *series).collect::<BTreeSet<_>>().into_iter().collect();
         let sizes = compute::sizes(connection, day, end, Some(&series))?;
-        let chosen = within_step(&series, &sizes);
+        let chosen = within_step(&series, &sizes, ROWS / 24);
         let marks: Vec<Mark> = of_day.into_iter().filter(|(series, _)| chosen.contains(series)).collect();
         let large =
             total(&sizes.iter().filter(|(series, _)| chosen.contains(series)).copied().collect::<Vec<_>>()) > STEP;
@@ -316,19 +382,20 @@ impl Rollups {
         self.dirty_days |= !days.is_empty();
         self.rolled_mut().computed(&marks);
         if self.rolled.dirty() == 0 {
-            self.marked = None;
+            (self.marked, self.cleared) = (None, Some(Instant::now()));
         }
         Ok(step)
     }
 
-    /// The closed days that these hours belong to; in zones that are not whole hours from UTC an hour belongs to two.
+    /// The closed days that these hours belong to; in zones that are not whole hours from UTC an hour belongs to two. Not the day
+    /// that readings are left of only in part, as there is one after a change of the zone.
     fn days_of(&self, marks: &[Mark]) -> BTreeSet<Mark> {
         marks
             .iter()
             .flat_map(|(series, hour)| {
                 [*hour, Timestamp(hour.micros() + HOUR - 1)].map(|ts| (*series, day_of(ts, self.zone)))
             })
-            .filter(|(_, day)| *day < self.rolled.days)
+            .filter(|(_, day)| *day < self.rolled.days && self.rolled.expired.is_none_or(|before| *day >= before))
             .collect()
     }
 
@@ -345,7 +412,7 @@ impl Rollups {
         let series: Vec<i32> = marked.query_map([], |r| r.get(0))?.collect::<duckdb::Result<_>>()?;
         drop(marked);
         let sizes = compute::sizes(connection, day, to, Some(&series))?;
-        let chosen = within_step(&series, &sizes);
+        let chosen = within_step(&series, &sizes, ROWS);
         let marks: Vec<Mark> = chosen.iter().map(|series| (*series, day)).collect();
         connection.execute_batch("BEGIN TRANSACTION")?;
         put_marked(connection, &marks)?;
@@ -386,12 +453,13 @@ impl Rollups {
     }
 }
 
-/// The first of `series` that have no more readings together than a step, and at least one.
-fn within_step(series: &[i32], sizes: &[(i32, i64)]) -> Vec<i32> {
+/// The first of `series`, at most `most`, that have no more readings together than a step, and at least one.
+fn within_step(series: &[i32], sizes: &[(i32, i64)], most: usize) -> Vec<i32> {
     let mut sum = 0;
     let size = |one: &i32| sizes.binary_search_by_key(one, |(series, _)| *series).map_or(0, |at| sizes[at].1);
     let mut chosen: Vec<i32> = series
         .iter()
+        .take(most)
         .take_while(|one| {
             sum += size(one);
             sum <= STEP

@@ -122,6 +122,8 @@ pub struct Writer {
     admission: Admissions,
     /// Something was removed since names were last looked through.
     removed: bool,
+    /// When names may be looked through next.
+    names_at: Instant,
     strays_at: Option<Instant>,
     stop_by: Arc<StopBy>,
     space: Space,
@@ -154,7 +156,6 @@ impl Writer {
             suspicion: Suspicion::new(&config.path, Arc::clone(&metrics)),
             strikes: (0, String::new()),
             root,
-            reader,
             catalog,
             metrics,
             limits,
@@ -165,12 +166,14 @@ impl Writer {
             trim,
             time: Timekeeper::new(&config.path),
             rollups: Rollups::new(rolled, Tz::UTC),
-            retention: Retention::new(config),
+            retention: Retention::new(config).beside(reader.clone()),
+            reader,
             admission: Admissions {
                 nodes: Admission::new(limits.nodes_of_source()),
                 series: Admission::new(limits.series_of_source()),
             },
             removed: true,
+            names_at: Instant::now() + upkeep::NAMES_FIRST,
             strays_at: None,
             stop_by: Arc::default(),
         }

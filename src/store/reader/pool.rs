@@ -69,17 +69,26 @@ impl Pool {
         }
     }
 
-    pub(super) fn pause(self: &Arc<Self>) -> Paused {
+    pub(super) fn pause(self: &Arc<Self>, patience: Duration) -> Paused {
+        let patient_until = Instant::now() + patience;
         let mut state = self.lock();
         state.pauses += 1;
         while !state.leases.is_empty() {
-            for lease in &mut state.leases {
-                lease.stop(QueryError::Busy);
+            let left = patient_until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                for lease in &mut state.leases {
+                    lease.stop(QueryError::Busy);
+                }
             }
-            state = self.wait(state, Some(REPEAT));
+            state = self.wait(state, Some(left.max(REPEAT)));
         }
         drop(state);
         Paused { pool: Arc::clone(self) }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.lock().leases.is_empty()
     }
 
     /// Interrupts the leases that are over their time, until the pool is closed.

@@ -244,6 +244,27 @@ fn a_pause_ends_what_runs_and_keeps_new_queries_out_until_it_is_over() {
 }
 
 #[test]
+fn calm_lets_what_runs_end() {
+    let limits = Limits { wait: Duration::from_millis(30), time: Duration::from_secs(60) };
+    let f = Fixture::new(limits);
+    let (started, starts) = mpsc::channel();
+    let runs = std::thread::spawn({
+        let reader = f.reader.clone();
+        move || {
+            let lease = reader.inner.pool.lease(limits).unwrap();
+            started.send(()).unwrap();
+            lease.run(|c| c.query_row("SELECT count(*) FROM range(100000)", [], |r| r.get::<_, i64>(0)))
+        }
+    });
+    starts.recv().unwrap();
+    let calm = f.reader.calm();
+    assert_eq!(runs.join().unwrap(), Ok(100_000));
+    assert_eq!(f.reader.statistics(1, Timestamp(0), Timestamp(1)), Err(QueryError::Busy));
+    drop(calm);
+    assert_eq!(f.reader.statistics(1, Timestamp(0), Timestamp(1)), Ok(Statistics::default()));
+}
+
+#[test]
 fn running_out_of_memory_is_told_apart() {
     let f = fixture();
     f.root.execute_batch("SET memory_limit = '4MB'; SET max_temp_directory_size = '1MB'").unwrap();

@@ -245,8 +245,11 @@ impl Writer {
     pub(super) fn reload(&mut self, plan: &mut Plan, counted: u64) {
         self.count_unsynced();
         match (self.root.load_catalog(), self.root.count("readings")) {
-            (Ok(catalog), Ok(rows)) => {
-                *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
+            (Ok(mut catalog), Ok(rows)) => {
+                let mut current = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
+                catalog.follow(&current);
+                *current = catalog;
+                drop(current);
                 plan.nodes.clear();
                 plan.series.clear();
                 plan.newest.clear();
