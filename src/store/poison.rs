@@ -5,6 +5,7 @@
 //! Only exits of the running boot count. A power cut or a reset is not the doing of a message, and for what is left
 //! the files need no sync: a process that dies leaves its writes with the kernel.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -102,7 +103,9 @@ impl Poison {
             }
         };
         if let Ok(text) = read(&self.in_progress) {
-            for name in noted(&text, boot) {
+            // The equal messages of a stuck sensor have one name: together they were in progress at one crash.
+            let names: BTreeSet<Name> = noted(&text, boot).into_iter().collect();
+            for name in names {
                 record.suspect(name);
             }
         }
