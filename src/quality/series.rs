@@ -24,6 +24,7 @@ impl Span {
     /// The part of `self` in which readings of a series can be: not before `since`, when it began, and not after what has
     /// had the time to arrive. `now` is what is stored by now; with a delay of `delay_s` (the median), a node's stored
     /// records come up to twice as late when they come in batches. A batch of more than a day is one that was held up.
+    #[must_use]
     pub fn expected(self, since: Timestamp, now: Timestamp, delay_s: Option<f64>) -> Self {
         let delay = (delay_s.unwrap_or(0.0) * 2e6).clamp(0.0, LONGEST_BATCH);
         #[expect(clippy::cast_possible_truncation, reason = "it is at most a day in microseconds")]

@@ -134,6 +134,23 @@ pub fn write(connection: &Connection, page: &Page) -> duckdb::Result<()> {
     cut(connection, rows, ROWS)
 }
 
+/// Writes a page in a transaction of its own.
+///
+/// # Errors
+/// Whatever DuckDB reports; nothing is written then.
+pub fn write_alone(connection: &Connection, page: &Page) -> duckdb::Result<()> {
+    if page.rows.is_empty() {
+        return Ok(());
+    }
+    connection.execute_batch("BEGIN TRANSACTION")?;
+    let written = write(connection, page).and_then(|()| connection.execute_batch("COMMIT"));
+    if written.is_err() {
+        // The transaction may be over already; that it cannot be rolled back then is no news.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    written
+}
+
 /// Cuts whole hours off a table that has run over its bound by a tenth.
 fn cut(connection: &Connection, rows: i64, bound: i64) -> duckdb::Result<()> {
     if rows <= bound + bound / SLACK {

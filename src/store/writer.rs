@@ -430,27 +430,16 @@ impl Writer {
         self.metrics.store.poison.add(envelopes);
     }
 
-    /// Writes what is counted and not written, at the end, where there is room for it.
-    fn write_ledger(&mut self) -> duckdb::Result<()> {
-        let page = self.catalog.read().unwrap_or_else(PoisonError::into_inner).ledger.page();
-        if page.rows.is_empty() || self.space.look() == Room::None {
-            return Ok(());
-        }
-        let connection = &self.root.connection;
-        connection.execute_batch("BEGIN TRANSACTION")?;
-        ledger::write(connection, &page)?;
-        connection.execute_batch("COMMIT")
-    }
-
     fn close(&mut self) {
         self.time.close();
         self.last_batch.write(self.number, Instant::now(), true);
         let _paused = self.reader.pause();
-        if let Err(error) = self.write_ledger() {
-            let _ = self.root.connection.execute_batch("ROLLBACK");
+        let room = self.space.look() != Room::None;
+        let page = self.catalog.read().unwrap_or_else(PoisonError::into_inner).ledger.page();
+        if room && let Err(error) = ledger::write_alone(&self.root.connection, &page) {
             tracing::warn!(%error, "duplicates, conflicts and clock errors of the last hour are not in the file");
         }
-        if self.space.look() == Room::None {
+        if !room {
             tracing::warn!("no checkpoint at the end for lack of space; the next start replays the WAL");
         } else {
             self.close_days();

@@ -10,7 +10,8 @@ use crate::store::reader::Surveyed;
 
 #[derive(Serialize)]
 pub(super) struct Metric {
-    metric: Text,
+    #[serde(rename = "metric")]
+    name: Text,
     unit: Option<Text>,
     score_percent: Option<f64>,
     readings: u64,
@@ -105,7 +106,7 @@ impl Metric {
         let Surveyed { findings, counts, .. } = found;
         let stood = &findings.stood;
         Self {
-            metric: (&series.metric).into(),
+            name: (&series.metric).into(),
             unit: series.unit.as_ref().map(Text::from),
             score_percent: findings.score().map(percent),
             readings: findings.readings,

@@ -1,5 +1,7 @@
 //! Data quality over HTTP.
 
+#![expect(clippy::cast_precision_loss, reason = "the tests choose their numbers, and they are small")]
+
 use std::time::Duration;
 
 use serde_json::json;

@@ -1,5 +1,7 @@
 //! Surveys of a real file, against what was put into it.
 
+#![expect(clippy::cast_precision_loss, reason = "the tests choose their numbers, and they are small")]
+
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -30,11 +32,7 @@ fn subject(series: i32) -> Subject {
 /// Every `interval` from `start` until before `end`; values swing by a degree.
 fn regular(series: i32, interval: i64, start: i64, end: i64) -> Vec<Row> {
     let value = |i: i64| 20.0 + (i % 11) as f64 / 10.0;
-    (0..)
-        .map(|i| (i, start + i * interval))
-        .take_while(|(_, t)| *t < end)
-        .map(|(i, t)| row(T0 + t, series, value(i)))
-        .collect()
+    (0..(end - start + interval - 1) / interval).map(|i| row(T0 + start + i * interval, series, value(i))).collect()
 }
 
 impl Fixture {
@@ -232,7 +230,7 @@ proptest! {
         let f = Fixture::new(Limits::default());
         let rows: Vec<Row> = keys.iter().map(|((ts, series), v)| row(T0 + ts, *series, f64::from(*v))).collect();
         let mut shuffled = rows.clone();
-        shuffled.sort_by_key(|r| (r.ts.micros() as u64 ^ order).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        shuffled.sort_by_key(|r| (r.ts.micros().cast_unsigned() ^ order).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         f.insert(&shuffled);
         let end = 15_000_000_000;
         let found = f.survey(scope(start, end), (0..4).map(subject).collect());
@@ -240,17 +238,23 @@ proptest! {
             let mine: Vec<&Row> = rows.iter().filter(|r| r.series == series).collect();
             let within: Vec<&&Row> = mine.iter().filter(|r| (at(start)..at(end)).contains(&r.ts)).collect();
             let mut differences = Differences::default();
-            within.iter().for_each(|r| differences.push(r.ts));
+            for r in &within {
+                differences.push(r.ts);
+            }
             if differences.len() < ENOUGH {
                 differences.cut();
-                mine.iter().filter(|r| r.ts < at(start)).for_each(|r| differences.push(r.ts));
+                for r in mine.iter().filter(|r| r.ts < at(start)) {
+                    differences.push(r.ts);
+                }
             }
             let interval = differences.learn();
             let findings = &found[&series].findings;
             prop_assert_eq!(findings.interval, interval);
             let span = Span { start: at(start), end: at(end) };
             let mut judge = Judge::new(&Rules::default(), interval, findings.values, span, 10);
-            within.iter().for_each(|r| judge.push(r.ts, r.value));
+            for r in &within {
+                judge.push(r.ts, r.value);
+            }
             prop_assert_eq!(findings, &judge.finish());
             let mut sorted: Vec<f64> = within.iter().map(|r| r.value).collect();
             sorted.sort_by(f64::total_cmp);
