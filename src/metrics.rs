@@ -162,6 +162,10 @@ pub struct StoreCounts {
     pub wary: AtomicBool,
     /// Envelopes that were put aside because they could not be stored or ended the process.
     pub poison: Counter,
+    /// Times that the file was replaced by a smaller one.
+    pub compactions: Counter,
+    /// How much of the database is copied into a smaller file, in thousandths; 0 while it is not.
+    pub compacting: Gauge,
     /// Times that a query, a commit or a checkpoint met damage of the file.
     pub damaged: Counter,
     /// The rollups, and what was removed.

@@ -86,7 +86,7 @@ pub fn clock_time(ts: Timestamp, zone: Tz) -> NaiveDateTime {
 }
 
 /// The first instant of a date: the earliest of its minutes that exists.
-fn begin_of(date: NaiveDate, zone: Tz) -> Timestamp {
+pub fn begin_of(date: NaiveDate, zone: Tz) -> Timestamp {
     let midnight = date.and_hms_opt(0, 0, 0).expect("every date has a midnight");
     // A date may be left out as a whole; it then begins where the next one does.
     let first = (0..=2 * WIDEST_GAP).find_map(|minutes| {

@@ -1,7 +1,10 @@
 //! What must hold for every input of the codecs. Each target of `fuzz_targets/` calls one function; the tests here call
 //! them with the committed corpus. A property that does not hold panics.
 
+mod config;
 mod json;
+mod kept;
+mod message;
 mod serial;
 mod topic;
 
@@ -9,7 +12,10 @@ use gadwall::codec::time::{Local, from_integer, parse_number, parse_query, parse
 use gadwall::reading::Timestamp;
 use gadwall::zone::Tz;
 
+pub use config::config;
 pub use json::{json, json_lines};
+pub use kept::{floor, redelivery, starts, wal};
+pub use message::message;
 pub use serial::{hub_lines, lines};
 pub use topic::topic;
 
@@ -96,5 +102,35 @@ mod tests {
     #[test]
     fn hub_lines() {
         replay("hub_lines", super::hub_lines);
+    }
+
+    #[test]
+    fn config() {
+        replay("config", super::config);
+    }
+
+    #[test]
+    fn message() {
+        replay("message", super::message);
+    }
+
+    #[test]
+    fn redelivery() {
+        replay("redelivery", super::redelivery);
+    }
+
+    #[test]
+    fn starts() {
+        replay("starts", super::starts);
+    }
+
+    #[test]
+    fn floor() {
+        replay("floor", super::floor);
+    }
+
+    #[test]
+    fn wal() {
+        replay("wal", super::wal);
     }
 }

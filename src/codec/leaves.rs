@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::de::DeserializeSeed;
 
 use super::time;
-use crate::reading::{DeadLetter, DeadReason, Decoded, Event, MAX_NAME, Reading, Timestamp, When};
+use crate::reading::{CLOCK_EVENT, DeadLetter, DeadReason, Decoded, Event, MAX_NAME, Reading, Timestamp, When};
 use visit::Value;
 
 mod visit;
@@ -160,7 +160,7 @@ impl<'a> Walk<'a> {
                 if self.bad_times == 1 {
                     let field = self.plan.time.unwrap_or_default();
                     let data = format!("the field `{}` is {found}: expected {}", shown(field), time::EXPECTED);
-                    let (node, kind) = (Arc::clone(&self.plan.node), Arc::from("clock"));
+                    let (node, kind) = (Arc::clone(&self.plan.node), Arc::from(CLOCK_EVENT));
                     self.decoded.events.push(Event { node, kind, when: When::Arrival, data });
                 }
             }

@@ -12,6 +12,7 @@
 
 mod env;
 mod error;
+mod quality;
 mod raw;
 pub mod secret;
 mod source;
@@ -22,6 +23,7 @@ mod value;
 mod warnings;
 
 pub use error::{ConfigError, ConfigErrors, Place};
+pub use quality::{Interval, Quality};
 pub use source::{Mqtt, MqttFormat, Serial, SerialFormat, Subscription};
 
 use std::ffi::OsString;
@@ -63,6 +65,8 @@ pub struct Config {
     pub serial: Vec<Serial>,
     /// `[[mqtt]]`
     pub mqtt: Vec<Mqtt>,
+    /// `[[quality]]`
+    pub quality: Vec<Quality>,
 }
 
 impl Config {

@@ -111,6 +111,17 @@ fn the_uncommented_example_holds_every_key() {
         ..Mqtt::new("home".into(), "mqtts://broker.example".parse().unwrap())
     }];
     expected.store.card_endurance = Some(10_000_000_000_000);
+    expected.quality = vec![
+        Quality {
+            node: "kitchen".into(),
+            metric: "temperature".into(),
+            interval: Interval::Every(Duration::from_secs(30)),
+            min: Some(-40.0),
+            max: Some(85.0),
+            stuck: Some(Duration::from_secs(6 * 3_600)),
+        },
+        Quality { node: "home/door*".into(), interval: Interval::Irregular, ..Quality::default() },
+    ];
     expected.clock.synchronised_file = Some("/run/gps/synchronised".into());
     expected.clock.timezone = Some(Tz::Europe__Berlin);
     assert_eq!(config, expected);
@@ -130,6 +141,7 @@ fn the_example_holds_every_key_that_a_message_lists() {
         "[[serial]]",
         "[[mqtt]]",
         "[[mqtt.subscribe]]",
+        "[[quality]]",
     ] {
         let parent = if section == "[[mqtt.subscribe]]" { "[[mqtt]]\n" } else { "" };
         let errors = errors(&format!("{parent}{section}\nx = 1\n"));
@@ -216,6 +228,8 @@ fn bounds_are_inclusive() {
         (MQTT, "window", ["1", "65535"], ["0", "65536"]),
         (MQTT, "max-message", ["\"1KiB\"", "\"16MiB\""], ["\"1023B\"", "\"16777217B\""]),
         (MQTT, "session-expiry", ["\"1m\"", "\"365d\""], ["\"59s\"", "\"366d\""]),
+        ("[[quality]]", "interval", ["\"100ms\"", "\"365d\""], ["\"99ms\"", "\"366d\""]),
+        ("[[quality]]", "stuck", ["\"1s\"", "\"1000d\""], ["\"999ms\"", "\"1001d\""]),
     ] {
         for value in fitting {
             parsed(&format!("{section}\n{key} = {value}\n"));

@@ -11,7 +11,8 @@ use url::Url;
 
 use super::raw::{Entry, Section};
 use super::{
-    Clock, Config, Http, Intake, Log, Memory, Mqtt, MqttFormat, Serial, SerialFormat, Store, Subscription, Trust, value,
+    Clock, Config, Http, Intake, Interval, Log, Memory, Mqtt, MqttFormat, Quality, Serial, SerialFormat, Store,
+    Subscription, Trust, value,
 };
 use crate::codec::topic::Pattern;
 use crate::zone::Tz;
@@ -20,6 +21,9 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAYS_1000: Duration = Duration::from_secs(86_400_000);
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// Longest pattern of names in bytes: that of a source and a node with the slash between.
+const MAX_PATTERN: usize = 257;
 
 const TRUST: &[(&str, Trust)] =
     &[("auto", Trust::Auto), ("always", Trust::Always), ("synchronised", Trust::Synchronised)];
@@ -61,6 +65,7 @@ pub(super) fn config(mut root: Section<'_>) -> Option<Config> {
     let memory = memory(root.table("memory"));
     let log = log(root.table("log"));
     let (serial_sections, mqtt_sections) = (root.tables("serial"), root.tables("mqtt"));
+    let quality = all(root.tables("quality"), quality);
     root.finish();
     let mut taken = Taken::default();
     let serial = all(serial_sections, |section| serial(section, &mut taken));
@@ -74,6 +79,7 @@ pub(super) fn config(mut root: Section<'_>) -> Option<Config> {
         log: log?,
         serial: serial?,
         mqtt: mqtt?,
+        quality: quality?,
     })
 }
 
@@ -351,4 +357,30 @@ fn qos(entry: &Entry<'_>) -> Result<u8, String> {
         );
     }
     value::whole(0..=1)(entry).map_err(|_| "expected 0 or 1".to_owned())
+}
+
+fn quality(mut section: Section<'_>) -> Option<Quality> {
+    let default = Quality::default();
+    let node = section.or("node", default.node, value::text(MAX_PATTERN));
+    let metric = section.or("metric", default.metric, value::text(MAX_PATTERN));
+    let interval = section.or("interval", default.interval, interval);
+    let min = section.optional("min", value::number);
+    let max = section.optional("max", value::number);
+    if let (Some(Some(min)), Some(Some(max))) = (min, max)
+        && max < min
+    {
+        section.blame("max", "expected at least min");
+    }
+    let stuck = section.optional("stuck", value::duration(SECOND..=DAYS_1000, 6 * HOUR));
+    let says = ["interval", "min", "max", "stuck"];
+    if !says.iter().any(|key| section.is_set(key)) {
+        section.blame("interval", "expected at least one of interval, min, max and stuck");
+    }
+    section.finish();
+    Some(Quality { node: node?, metric: metric?, interval: interval?, min: min?, max: max?, stuck: stuck? })
+}
+
+fn interval(entry: &Entry<'_>) -> Result<Interval, String> {
+    let every = value::duration(Duration::from_millis(100)..=365 * DAY, 30 * SECOND);
+    value::unless("irregular", every)(entry).map(|every| every.map_or(Interval::Irregular, Interval::Every))
 }

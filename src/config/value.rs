@@ -73,6 +73,11 @@ pub(super) fn whole<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl Fn(&Ent
     }
 }
 
+/// A number, whole or not.
+pub(super) fn number(entry: &Entry<'_>) -> Result<f64, String> {
+    entry.number().filter(|number| number.is_finite()).ok_or_else(|| "expected a number".to_owned())
+}
+
 /// A duration in a range, written with its unit. `example` is shown to who left out the unit.
 pub(super) fn duration(
     range: RangeInclusive<Duration>,

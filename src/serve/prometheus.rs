@@ -143,6 +143,7 @@ impl Out<'_> {
             ("store_space_low", "Times that free space came to be low", s.store.space_low),
             ("store_space_full", "Times that there came to be too little free space to commit", s.store.space_full),
             ("store_poison", "Messages put aside because they could not be stored", s.store.poison),
+            ("store_compactions", "Times that the file was replaced by a smaller one", s.store.compactions),
             (
                 "store_forgotten",
                 "Series forgotten because nothing or next to nothing is kept of them",

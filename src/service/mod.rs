@@ -226,6 +226,7 @@ fn reload(running: &mut Config, level: &journal::Level, reread: &Reread) {
         ("[memory]", new.memory != running.memory),
         ("[[serial]]", new.serial != running.serial),
         ("[[mqtt]]", new.mqtt != running.mqtt),
+        ("[[quality]]", new.quality != running.quality),
     ];
     let changed: Vec<&str> = fixed.iter().filter(|(_, changed)| *changed).map(|(name, _)| *name).collect();
     if changed.is_empty() {

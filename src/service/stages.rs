@@ -63,9 +63,9 @@ impl Stages {
         let start = |what| move |source| ServiceError::Start { what, source };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            // Two queries, and for each source a name that resolves slowly and a driver that opens or closes slowly: none
-            // waits for another. Threads are made when they are needed and end after ten idle seconds.
-            .max_blocking_threads(4 + 2 * (config.serial.len() + config.mqtt.len()))
+            // Two queries, and for each broker its files and a name that resolves slowly: none waits for another. Threads are
+            // made when they are needed and end after ten idle seconds.
+            .max_blocking_threads(4 + 2 * config.mqtt.len())
             .thread_name("blocking")
             .build()
             .map_err(start("the I/O runtime"))?;
@@ -79,7 +79,8 @@ impl Stages {
             config.store.path.clone(),
             &config.http,
         )
-        .map_err(ServiceError::Http)?;
+        .map_err(ServiceError::Http)?
+        .knowing(&config.quality, config.store.flush_interval);
 
         let (tx, ended) = unbounded();
         let (intake, outlet) = pipeline::channel(&config.intake, Arc::clone(metrics));
@@ -124,7 +125,7 @@ impl Stages {
                 let _ = http.await;
                 heart.abort();
             });
-            // A driver that hangs in a system call must not hold the exit.
+            // A name that does not resolve must not hold the exit.
             runtime.shutdown_background();
         };
         std::thread::Builder::new().name("io".into()).spawn(spawn).map_err(start("the I/O thread"))?;

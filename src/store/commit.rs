@@ -6,6 +6,7 @@ use duckdb::types::{TimeUnit, Value};
 use duckdb::{Connection, params};
 
 use super::catalog::Newest;
+use super::ledger::{self, Tally};
 use super::plan::{DeadRow, EventRow, Late, Plan, Row};
 use super::redelivery::{self, Unconfirmed};
 use super::rolled::{self, Mark, Rolled};
@@ -45,6 +46,16 @@ pub struct Done {
     pub dead_letters: u64,
     /// Hours that are dirty by these readings.
     pub marks: HashSet<Mark>,
+    /// Duplicates and conflicts of each series.
+    pub tally: Tally,
+}
+
+impl Done {
+    /// Counts a reading that was known already.
+    pub fn duplicate(&mut self, series: i32) {
+        self.duplicate += 1;
+        self.tally.entry(series).or_default().duplicates += 1;
+    }
 }
 
 /// Writes `plan` as batch number `batch` in one transaction. The dead letters that are found necessary here go through
@@ -68,6 +79,7 @@ pub fn write(
     unsynced::records(connection, plan, &mut done, &mut letter)?;
     done.events = events(connection, &plan.events)?;
     done.dead_letters = dead_letters(connection, &plan.dead)?;
+    ledger::write(connection, &plan.page)?;
     if let Some(floor) = plan.floor {
         connection.execute("DELETE FROM g.meta WHERE key = 'floor'", [])?;
         connection.execute("INSERT INTO g.meta VALUES ('floor', ?)", params![floor.micros().to_string()])?;
@@ -163,9 +175,10 @@ fn late_rows(
             }
             Some(_) if one.stamped => moved.push(*one),
             #[expect(clippy::float_cmp, reason = "a reading that is sent again has the very same value")]
-            Some(value) if *value == one.row.value => done.duplicate += 1,
+            Some(value) if *value == one.row.value => done.duplicate(one.row.series),
             Some(value) => {
                 done.conflict += 1;
+                done.tally.entry(one.row.series).or_default().conflicts += 1;
                 let detail =
                     format!("series {} at {}: {} is stored, {} came", one.row.series, one.row.ts, value, one.row.value);
                 plan.dead.extend(letter(one.envelope, DeadLetter::new(DeadReason::Conflict, detail, &[])));

@@ -4,9 +4,11 @@ mod admission;
 mod bounds;
 pub mod catalog;
 mod commit;
+pub mod compact;
 mod floor;
 mod forget;
 mod last_batch;
+pub mod ledger;
 mod lock;
 mod open;
 mod plan;
@@ -62,6 +64,7 @@ pub struct Store {
 /// [`OpenError::Lock`], [`OpenError::Newer`], [`OpenError::Folder`] and [`OpenError::Stopped`].
 pub fn start(config: &config::Store, metrics: &Arc<Metrics>, watch: &mut dyn Watch) -> Result<Store, OpenError> {
     let lock = lock_folder(config)?;
+    compact::remove_leftovers(&config.path);
     let loaded = recovery::start(config, metrics, watch)?;
     loaded.into_store(config, metrics, lock)
 }
@@ -72,6 +75,7 @@ pub fn start(config: &config::Store, metrics: &Arc<Metrics>, watch: &mut dyn Wat
 /// [`OpenError`]; nothing was changed for [`OpenError::Lock`] and [`OpenError::Newer`].
 pub fn open(config: &config::Store, metrics: &Arc<Metrics>) -> Result<Store, OpenError> {
     let lock = lock_folder(config)?;
+    compact::remove_leftovers(&config.path);
     load(config)?.into_store(config, metrics, lock)
 }
 

@@ -1,12 +1,15 @@
 //! What a batch becomes in the tables, worked out before the transaction: names become ids, times are judged, and what
 //! cannot be a duplicate is told from what may be one. Nothing of it is kept when the commit fails.
 
+mod tally;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::admission::Admissions;
 use super::catalog::{Catalog, Newest, Node, Series};
+use super::ledger::{Page, Tally};
 use super::redelivery::Unconfirmed;
 use super::rolled::Rolled;
 pub use super::rows::{DeadRow, EventRow, HeldRow, Late, Row, UnsyncedRow};
@@ -71,6 +74,14 @@ pub struct Plan {
     pub redelivered: u64,
     /// How far the rollups are.
     pub rolled: Arc<Rolled>,
+    /// What of it counts against the quality of a series: clock errors, and redelivered readings.
+    pub tally: Tally,
+    /// What was counted of an hour that is over.
+    pub page: Page,
+    /// Arrival of the last envelope.
+    pub at: Timestamp,
+    /// Nodes of whose clock an event tells, and when.
+    pub clock_told: HashMap<i32, Timestamp>,
     /// Newest reading of each touched series.
     pub newest: HashMap<i32, Newest>,
     node_ids: HashMap<(Arc<str>, Arc<str>), i32>,
@@ -189,15 +200,17 @@ impl<'a> Planner<'a> {
         if envelope.arrival.trusted {
             self.plan.newest_arrival = self.plan.newest_arrival.max(Some(envelope.arrival.at));
         }
+        self.plan.at = envelope.arrival.at;
         if self.is_redelivered(envelope) {
-            self.plan.redelivered += envelope.content.readings.len() as u64;
+            self.redelivered(envelope);
             return;
         }
+        let unreadable = tally::unreadable(envelope);
         for letter in &envelope.content.dead {
             self.dead(envelope, letter.clone());
         }
         for reading in &envelope.content.readings {
-            self.reading(index, envelope, reading);
+            self.reading(index, envelope, reading, unreadable.as_ref());
         }
         for event in &envelope.content.events {
             self.event(index, envelope, event);
@@ -206,6 +219,7 @@ impl<'a> Planner<'a> {
 
     /// Puts the envelope at position `index` aside: `letter` is stored in its place, and its sender is refused.
     pub fn put_aside(&mut self, index: usize, envelope: &Envelope, letter: DeadLetter) {
+        self.plan.at = envelope.arrival.at;
         if !self.is_redelivered(envelope) {
             self.plan.refused.insert(index);
             self.dead(envelope, letter);
@@ -233,7 +247,8 @@ impl<'a> Planner<'a> {
         false
     }
 
-    fn reading(&mut self, index: usize, envelope: &Envelope, reading: &Reading) {
+    /// `unreadable`: the node whose time could not be read.
+    fn reading(&mut self, index: usize, envelope: &Envelope, reading: &Reading, unreadable: Option<&Arc<str>>) {
         if let When::Live(ts) | When::Stored(ts) = reading.when
             && envelope.arrival.believes(ts)
             && self.plan.rolled.is_expired(ts)
@@ -256,6 +271,7 @@ impl<'a> Planner<'a> {
                 self.plan.place(self.catalog, row, false, index);
             }
             When::Stored(node_ts) => {
+                self.clock_error(series);
                 self.plan.unsynced.push(UnsyncedRow {
                     series,
                     boottime: arrival.boottime,
@@ -265,10 +281,16 @@ impl<'a> Planner<'a> {
                 });
             }
             When::Live(ts) => {
-                self.clock_event(envelope, &reading.node, ts);
+                self.clock_error(series);
+                self.impossible(envelope, &reading.node, ts);
                 self.stamped(index, arrival, series, reading.value);
             }
-            When::Arrival => self.stamped(index, arrival, series, reading.value),
+            When::Arrival => {
+                if unreadable == Some(&reading.node) {
+                    self.clock_error(series);
+                }
+                self.stamped(index, arrival, series, reading.value);
+            }
         }
     }
 
@@ -306,21 +328,11 @@ impl<'a> Planner<'a> {
             }
             When::Arrival => (envelope.arrival.at, false, event.data.clone()),
         };
-        self.plan.events.push(EventRow { node, ts, kind: Arc::clone(&event.kind), data, known_by_time });
-    }
-
-    /// One event for each frame and node: a message of fifty values has one clock.
-    fn clock_event(&mut self, envelope: &Envelope, name: &Arc<str>, ts: Timestamp) {
-        let Ok(node) = self.node(envelope, name) else { return };
-        let event = EventRow {
-            node,
-            ts: envelope.arrival.at,
-            kind: Arc::from("clock"),
-            data: format!("impossible time {} us, stamped at arrival", ts.micros()),
-            known_by_time: false,
-        };
-        if self.plan.events.last() != Some(&event) {
-            self.plan.events.push(event);
+        let row = EventRow { node, ts, kind: Arc::clone(&event.kind), data, known_by_time };
+        if tally::is_of_clock(event) {
+            self.tell(row);
+        } else {
+            self.plan.events.push(row);
         }
     }
 

@@ -1,5 +1,6 @@
 //! The store from the channel to the file and back, with a real DuckDB file.
 
+mod quality;
 mod time;
 
 use std::sync::{Arc, Mutex};
@@ -329,8 +330,9 @@ fn a_file_of_a_newer_version_is_refused_and_left_alone() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{} was written by a newer version of gadwall (schema 999); this one knows up to schema 3: install the newer version",
-            b.config.path.display()
+            "{} was written by a newer version of gadwall (schema 999); this one knows up to schema {}: install the newer version",
+            b.config.path.display(),
+            schema::MIGRATIONS.len()
         )
     );
     assert_eq!(std::fs::read(&b.config.path).unwrap(), before);

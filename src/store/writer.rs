@@ -1,5 +1,6 @@
 //! The one thread that writes: takes envelopes from the channel, makes batches, commits them, and answers.
 
+mod compact;
 mod settle;
 mod time;
 mod upkeep;
@@ -17,6 +18,7 @@ use super::bounds::{DeadRate, Trim};
 use super::catalog::Catalog;
 use super::commit::{self, Done};
 use super::last_batch::LastBatch;
+use super::ledger;
 use super::open::Root;
 use super::plan::{DeadRow, Fresh, Limits, Plan, Planner};
 use super::poison::{self, Poison};
@@ -91,6 +93,10 @@ impl StopBy {
         let by = self.0.load(Ordering::Acquire);
         by != 0 && clock::boottime() >= by
     }
+
+    fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Acquire) != 0
+    }
 }
 
 /// What the file says of the writer's work so far.
@@ -126,10 +132,13 @@ pub struct Writer {
     written: Option<Arc<Written>>,
     /// Something was removed since names were last looked through.
     removed: bool,
+    /// When names may be looked through next.
+    names_at: Instant,
     strays_at: Option<Instant>,
     stop_by: Arc<StopBy>,
     space: Space,
     poison: Poison,
+    compacting: compact::Compacting,
     /// The batch in hand is to be put aside, and this is why.
     aside: Option<String>,
     last_batch: LastBatch,
@@ -153,12 +162,12 @@ impl Writer {
         Self {
             space: Space::new(&config.path, config.min_free, Arc::clone(&metrics)),
             poison: Poison::new(dir),
+            compacting: compact::Compacting::new(config),
             aside: None,
             last_batch,
             suspicion: Suspicion::new(&config.path, Arc::clone(&metrics)),
             strikes: (0, String::new()),
             root,
-            reader,
             catalog,
             metrics,
             limits,
@@ -169,13 +178,15 @@ impl Writer {
             trim,
             time: Timekeeper::new(&config.path),
             rollups: Rollups::new(rolled, Tz::UTC),
-            retention: Retention::new(config),
+            retention: Retention::new(config).beside(reader.clone()),
+            reader,
             admission: Admissions {
                 nodes: Admission::new(limits.nodes_of_source()),
                 series: Admission::new(limits.series_of_source()),
             },
             written: None,
             removed: true,
+            names_at: Instant::now() + upkeep::NAMES_FIRST,
             strays_at: None,
             stop_by: Arc::default(),
         }
@@ -205,6 +216,7 @@ impl Writer {
         self.poison.begin(&poison::boot_id(), clock::boottime(), clock::realtime());
         self.metrics.store.wary.store(self.poison.is_wary(), Ordering::Relaxed);
         let result = self.work(outlet);
+        self.stop_compacting();
         if result.is_ok() {
             self.close();
         }
@@ -221,13 +233,14 @@ impl Writer {
         while open || !self.batch.is_empty() {
             self.alive();
             self.bear_damage()?;
-            let settling = self.keep_time()? | self.keep_up()?;
+            // While rows are copied none is changed or removed, however long that takes.
+            let busy = self.compact()? || (self.keep_time()? | self.keep_up()?);
             if open && !nudged && !self.batch.is_due(Instant::now()) {
                 let wait = self
                     .batch
                     .deadline()
                     .map_or(HEARTBEAT, |d| d.saturating_duration_since(Instant::now()).min(HEARTBEAT));
-                let wait = if settling { Duration::ZERO } else { wait };
+                let wait = if busy { Duration::ZERO } else { wait };
                 select_biased! {
                     recv(outlet.nudges) -> nudge => nudged = nudge.is_ok(),
                     recv(outlet.items) -> item => match item {
@@ -322,6 +335,7 @@ impl Writer {
             }
         }
         let mut plan = planner.finish();
+        plan.page = catalog.ledger.due(plan.at);
         plan.floor = self.time.floor_due(plan.newest_arrival);
         plan.written = self.days_due();
         plan
@@ -345,13 +359,13 @@ impl Writer {
     }
 
     /// Everything of batch `number` is in the file: learn, count, answer.
-    fn durable(&mut self, number: i64, plan: Plan, done: &Done, took: Duration) {
+    fn durable(&mut self, number: i64, plan: Plan, done: Done, took: Duration) {
         self.number = number;
         self.last_batch.write(number, Instant::now(), false);
         for (source, delivery) in &plan.repeated {
             self.unconfirmed.repeated(source, delivery);
         }
-        self.metrics.clock.unsynced.add(self.time.committed(&plan, done));
+        self.metrics.clock.unsynced.add(self.time.committed(&plan, &done));
         self.unconfirmed.committed(plan.deliveries);
         self.days_noted(&plan.written);
         drop(plan.rolled);
@@ -370,6 +384,7 @@ impl Writer {
                 self.admission.nodes.admitted(source, *nodes, catalog.nodes_of_source(source), now);
                 self.admission.series.admitted(source, *series, catalog.series_of_source(source), now);
             }
+            catalog.ledger.committed(plan.at, &plan.page, [plan.tally, done.tally], plan.clock_told);
             self.metrics.store.nodes.set(gauge(catalog.node_count()));
             self.metrics.store.series.set(gauge(catalog.series_count()));
         }
@@ -415,10 +430,26 @@ impl Writer {
         self.metrics.store.poison.add(envelopes);
     }
 
+    /// Writes what is counted and not written, at the end, where there is room for it.
+    fn write_ledger(&mut self) -> duckdb::Result<()> {
+        let page = self.catalog.read().unwrap_or_else(PoisonError::into_inner).ledger.page();
+        if page.rows.is_empty() || self.space.look() == Room::None {
+            return Ok(());
+        }
+        let connection = &self.root.connection;
+        connection.execute_batch("BEGIN TRANSACTION")?;
+        ledger::write(connection, &page)?;
+        connection.execute_batch("COMMIT")
+    }
+
     fn close(&mut self) {
         self.time.close();
         self.last_batch.write(self.number, Instant::now(), true);
         let _paused = self.reader.pause();
+        if let Err(error) = self.write_ledger() {
+            let _ = self.root.connection.execute_batch("ROLLBACK");
+            tracing::warn!(%error, "duplicates, conflicts and clock errors of the last hour are not in the file");
+        }
         if self.space.look() == Room::None {
             tracing::warn!("no checkpoint at the end for lack of space; the next start replays the WAL");
         } else {

@@ -23,12 +23,12 @@ const SUBSCRIBE: &str = r#"{ topic = "s/{node}/+", format = "json", time = "time
 const MB: u64 = 1_000_000;
 
 /// A small file system of its own.
-struct Disk {
+pub struct Disk {
     dir: TempDir,
 }
 
 impl Disk {
-    fn new(bytes: u64) -> Self {
+    pub fn new(bytes: u64) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let out = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "none"])
@@ -48,7 +48,8 @@ impl Disk {
         self.path().join("gadwall.duckdb")
     }
 
-    fn store(&self, more: &str) -> String {
+    /// A `[store]` section with the database on it and `more` keys.
+    pub fn store(&self, more: &str) -> String {
         format!("[store]\npath = \"{}\"\nflush-interval = \"100ms\"\n{more}\n", self.database().display())
     }
 
@@ -58,7 +59,7 @@ impl Disk {
     }
 
     /// Writes a file until only `left` bytes are free.
-    fn fill(&self, left: u64) {
+    pub fn fill(&self, left: u64) {
         use std::io::Write;
         let mut ballast = std::fs::File::options()
             .create(true)
@@ -72,7 +73,7 @@ impl Disk {
     }
 
     /// Makes room again.
-    fn free(&self) {
+    pub fn free(&self) {
         std::fs::remove_file(self.path().join("ballast")).expect("removing the ballast");
     }
 }

@@ -55,11 +55,11 @@ fn what_is_unknown() {
     );
     says(
         "\n[sotre]\npath = \"x\"\n",
-        "2: sotre: unknown section, expected one of: store, intake, clock, http, memory, log, serial, mqtt",
+        "2: sotre: unknown section, expected one of: store, intake, clock, http, memory, log, serial, mqtt, quality",
     );
     says(
         "path = \"x\"\n",
-        "1: path: unknown key, expected one of: store, intake, clock, http, memory, log, serial, mqtt",
+        "1: path: unknown key, expected one of: store, intake, clock, http, memory, log, serial, mqtt, quality",
     );
     says(
         "[clock]\n\"trust me\\n\" = 1\n",
@@ -340,6 +340,35 @@ fn keys_that_depend_on_each_other() {
     let tls = MQTT.replace("mqtt://", "mqtts://");
     says(&format!("{tls}key-file = \"k\"\n"), "5: mqtt[0].key-file = \"k\": expected a cert-file beside it");
     serial_says("node = \"id\"", "node = \"id\": expected with format = \"json-lines\" only");
+}
+
+#[test]
+fn what_is_known_of_series() {
+    #[track_caller]
+    fn quality_says(lines: &str, expected: &str) {
+        says(&format!("[[quality]]\n{lines}\n"), expected);
+    }
+    let known = "expected one of: node, metric, interval, min, max, stuck";
+    quality_says("min = 0\nMax = 1", &format!("3: quality[0].Max: unknown key, {known}"));
+    let none = "missing, expected at least one of interval, min, max and stuck";
+    quality_says("node = \"kitchen\"", &format!("1: quality[0].interval: {none}"));
+    let interval = "expected a duration with its unit, such as \"30s\", or \"irregular\"";
+    quality_says("interval = 30", &format!("2: quality[0].interval = 30: {interval}"));
+    quality_says("interval = \"never\"", &format!("2: quality[0].interval = \"never\": {interval}"));
+    let range = "expected a duration from \"100ms\" to \"365d\", or \"irregular\"";
+    quality_says("interval = \"0s\"", &format!("2: quality[0].interval = \"0s\": {range}"));
+    for value in ["inf", "nan", "-inf", "\"85\"", "[1]", "true"] {
+        let shown = if value == "[1]" { "(an array)" } else { value };
+        quality_says(&format!("max = {value}"), &format!("2: quality[0].max = {shown}: expected a number"));
+    }
+    quality_says("min = 5\nmax = 4.5", "3: quality[0].max = 4.5: expected at least min");
+    let text = "expected text of 1 to 257 bytes without control characters";
+    quality_says("node = \"\"\nmin = 0", &format!("2: quality[0].node = \"\": {text}"));
+    quality_says("stuck = \"6\"", "2: quality[0].stuck = \"6\": expected a duration with its unit, such as \"6h\"");
+    let section = "expected tables, each written as [[quality]]";
+    says("[quality]\nmin = 0\n", &format!("1: quality = (a table): {section}"));
+    let config = super::parsed("[[quality]]\nmin = 0x10\n[[quality]]\nmin = -1e3\nmax = -1_000\n");
+    assert_eq!((config.quality[0].min, config.quality[1].max), (Some(16.0), Some(-1e3)));
 }
 
 #[test]

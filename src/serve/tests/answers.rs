@@ -283,7 +283,10 @@ fn bad_questions_are_told_what_is_wrong() {
                 404,
                 "not-found",
                 "there is no \"/api/v2\"; there is /healthz, /stats, /metrics, /api/v1/nodes, /api/v1/nodes/{node}, \
-                 /api/v1/nodes/{node}/latest, /api/v1/nodes/{node}/statistics, /api/v1/readings",
+                 /api/v1/nodes/{node}/latest, /api/v1/nodes/{node}/statistics, /api/v1/nodes/{node}/quality, \
+                 /api/v1/quality, \
+                 /api/v1/nodes/{node}/statistics/hourly, /api/v1/nodes/{node}/statistics/daily, \
+                 /api/v1/nodes/{node}/chart, /api/v1/statistics, /api/v1/readings",
             ),
         ),
     ] {

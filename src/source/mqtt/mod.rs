@@ -8,7 +8,7 @@ mod acks;
 mod confirm;
 mod copies;
 mod filters;
-mod message;
+pub mod message;
 mod options;
 mod packets;
 mod reason;
@@ -35,7 +35,7 @@ use super::dead_letters::Limit;
 use acks::{Acks, Answer};
 use confirm::Confirm;
 use filters::Wanted;
-use message::Message;
+use message::{Message, Received};
 use reason::Reason;
 use session::{End, Session};
 
@@ -146,7 +146,8 @@ impl Source {
     fn read(&mut self, publish: &Publish, arrival: Arrival) -> Message {
         self.status.frames.inc();
         self.status.bytes.add(publish.size() as u64);
-        let mut message = message::read(&self.config.subscribe, publish, arrival, self.clock.zone());
+        let received = Received { topic: &publish.topic, payload: &publish.payload, retain: publish.retain };
+        let mut message = message::read(&self.config.subscribe, received, arrival, self.clock.zone());
         let Message { content, retained, .. } = &mut message;
         let decoded = content.readings.len() + *retained;
         let counts = &self.metrics.readings;

@@ -134,7 +134,7 @@ impl Session<'_> {
             source.metrics.readings.dropped(DropReason::Stopping).add(rows);
             return Ok(());
         }
-        let digest = (answered && needs_delivery).then(|| message::digest(publish));
+        let digest = (answered && needs_delivery).then(|| message::digest(&publish.topic, &publish.payload));
         let ack = Ack { packet: publish.pkid, qos: publish.qos, digest };
         if let Some(digest) = &digest {
             source.confirm.sent_again(publish.pkid, digest);

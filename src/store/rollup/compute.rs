@@ -67,6 +67,16 @@ pub fn first_reading(connection: &Connection, from: Timestamp) -> duckdb::Result
     connection.query_row(&sql, [], |r| r.get::<_, Option<i64>>(0)).map(|ts| ts.map(Timestamp))
 }
 
+/// Removes the rows of `from <= bucket < to`. There are none where all is well; but how far the rollups are may have been lost with
+/// a damaged block, and no hour must count twice. Within a transaction.
+///
+/// # Errors
+/// Whatever DuckDB reports.
+pub fn clear(connection: &Connection, table: Table, from: Timestamp, to: Timestamp) -> duckdb::Result<usize> {
+    let sql = format!("DELETE FROM g.{} WHERE bucket >= {} AND bucket < {}", table.name(), literal(from), literal(to));
+    connection.execute(&sql, [])
+}
+
 /// Computes the hours of `from <= ts < to`, or the one day that this is; of `only` these series where it is given. The rows
 /// must not be there yet. Within a transaction.
 ///
