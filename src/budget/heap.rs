@@ -3,7 +3,7 @@
 
 /// Heaps ("arenas") that threads share.
 #[cfg(target_env = "gnu")]
-const ARENAS: libc::c_int = 1;
+const ARENAS: libc::c_int = 2;
 /// What is larger than this is mapped by itself and unmapped when it is freed, in bytes. Set once, or glibc would raise it to
 /// the largest block that was ever freed, up to 32 MB, and keep such blocks in the heap.
 #[cfg(target_env = "gnu")]
