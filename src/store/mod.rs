@@ -9,6 +9,7 @@ mod forget;
 mod last_batch;
 mod lock;
 mod open;
+mod percentile;
 mod plan;
 mod poison;
 pub mod reader;
