@@ -1,6 +1,7 @@
 //! JSON answers with many lines: kept in a compact form and written piece by piece, as the client takes them.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::http::header;
@@ -12,8 +13,11 @@ use tokio::sync::OwnedSemaphorePermit;
 /// A piece is sent when it has as many bytes; the last line may make it longer.
 const PIECE: usize = 64 * 1024;
 
+/// Longest time for a client to take an answer: it is a few megabytes, and others may wait for its room.
+const TIME: Duration = Duration::from_secs(60);
+
 /// An object with all fields of `head`, then `name` with the lines as an array, then the fields of `tail`. `room` is given
-/// back when all of it was sent, or the client has gone.
+/// back when all of it was sent, the client has gone, or it takes too long.
 pub(super) fn answer<L: Serialize>(
     head: &impl Serialize,
     name: &'static str,
@@ -31,7 +35,7 @@ pub(super) fn answer<L: Serialize>(
         end.extend_from_slice(inner);
     }
     end.extend_from_slice(b"}\n");
-    let pieces = Pieces { text, end: Some(end), lines, comma: false, _room: room };
+    let pieces = Pieces { text, end: Some(end), lines, comma: false, until: Instant::now() + TIME, _room: room };
     ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(stream::iter(pieces))).into_response()
 }
 
@@ -52,6 +56,7 @@ struct Pieces<I> {
     end: Option<Vec<u8>>,
     lines: I,
     comma: bool,
+    until: Instant,
     _room: OwnedSemaphorePermit,
 }
 
@@ -60,6 +65,9 @@ impl<L: Serialize, I: Iterator<Item = L>> Iterator for Pieces<I> {
 
     fn next(&mut self) -> Option<Self::Item> {
         self.end.as_ref()?;
+        if Instant::now() >= self.until {
+            return Some(Err(io::ErrorKind::TimedOut.into()));
+        }
         let mut text = std::mem::take(&mut self.text);
         for line in self.lines.by_ref() {
             text.extend_from_slice(if self.comma { b",\n" } else { b"\n" });

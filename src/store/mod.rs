@@ -11,6 +11,7 @@ mod last_batch;
 pub mod ledger;
 mod lock;
 mod open;
+mod percentile;
 mod plan;
 mod poison;
 pub mod reader;

@@ -57,7 +57,17 @@ pub(super) fn slice(
         marks = Marks { expired_before: marks.expired_before, ..Marks::default() };
     }
     let dirty_hours = work.dirty("dirty", HOUR, &mut marks.rolled_hours, marks.expired_before)?;
-    let dirty_days = work.dirty("dirty_days", 2 * DAY, &mut marks.rolled_days, marks.expired_before)?;
+    let mut dirty_days = work.dirty("dirty_days", 2 * DAY, &mut marks.rolled_days, marks.expired_before)?;
+    // A day is marked only once the hour that has changed was computed again; an hour may be of two days.
+    dirty_days.extend(
+        dirty_hours
+            .iter()
+            .flat_map(|hour| [*hour, Timestamp(hour.micros() + HOUR - 1)].map(|ts| zone::day_of(ts, zone))),
+    );
+    dirty_days.sort_unstable();
+    dirty_days.dedup();
+    marks.rolled_days = marks.rolled_days.min(marks.rolled_hours.map(|hour| zone::day_of(hour, zone)));
+    marks.daily_before = marks.daily_before.max(work.foreign_days(zone, &marks)?);
     let sources = Sources { marks: &marks, zone, dirty_hours: &dirty_hours, dirty_days: &dirty_days };
     let need = need(question, zone, edges);
     let pieces = sources.pieces(edges, need);
@@ -142,13 +152,13 @@ pub(super) struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Group (`k`), cell (`c`), value (`v`), `ts` and `series` of the readings of a stretch of time, as a SELECT that can be
+    /// Group (`k`), cell (`c`), `value`, `ts` and `series` of the readings of a stretch of time, as a SELECT that can be
     /// gone on with AND.
     pub(super) fn readings(&self, start: Timestamp, end: Timestamp) -> String {
         let GroupBy { key, join } = self.question.grouping.sql();
         let cell = cell_of(self.edges, "r.ts");
         let range = self.range("ts", start, end);
-        format!("SELECT {key} AS k, {cell} AS c, r.value AS v, r.ts, r.series FROM g.readings r{join} WHERE {range}")
+        format!("SELECT {key} AS k, {cell} AS c, r.value, r.ts, r.series FROM g.readings r{join} WHERE {range}")
     }
 
     fn range(&self, time: &str, start: Timestamp, end: Timestamp) -> String {
@@ -195,6 +205,29 @@ impl Work<'_> {
         Ok(found)
     }
 
+    /// Where days of `daily` end that are none of `zone`: when the time zone is changed, those whose readings are gone stay as
+    /// they are.
+    fn foreign_days(&self, zone: Tz, marks: &Marks) -> duckdb::Result<Option<Timestamp>> {
+        let start = self.edges[0];
+        let Some(expired) = marks.expired_before.filter(|expired| start < *expired && marks.rolled_days.is_some())
+        else {
+            return Ok(None);
+        };
+        let end = self.edges[self.edges.len() - 1].min(Timestamp(expired.micros() + 2 * DAY));
+        let range = self.range("bucket", Timestamp(start.micros() - 2 * DAY), end);
+        let sql = format!("SELECT DISTINCT epoch_us(r.bucket) FROM g.daily r WHERE {range}");
+        let mut statement = self.connection.prepare(&sql)?;
+        let mut days = statement.query([])?;
+        let mut last = None;
+        while let Some(row) = days.next()? {
+            let day = Timestamp(row.get(0)?);
+            if zone::day_of(day, zone) != day {
+                last = last.max(Some(Timestamp(day.micros() + 2 * DAY)));
+            }
+        }
+        Ok(last)
+    }
+
     fn add_rollups(&mut self, table: Table, pieces: &[Piece], need: Need) -> duckdb::Result<()> {
         let (Some(first), Some(last)) = (pieces.first(), pieces.last()) else { return Ok(()) };
         let (name, has_percentiles) = match table {
@@ -236,17 +269,17 @@ impl Work<'_> {
     fn add_readings(&mut self, piece: &Piece) -> duckdb::Result<()> {
         let wants_ends = self.question.wants(Aggregate::is_end);
         let squares =
-            if self.question.aggregates.contains(&Aggregate::Stddev) { "var_pop(v) * count(*)" } else { "0.0" };
+            if self.question.aggregates.contains(&Aggregate::Stddev) { "var_pop(value) * count(*)" } else { "0.0" };
         let ends = match (wants_ends, self.question.is_single()) {
             (false, _) => "NULL, NULL, NULL, NULL",
-            (true, true) => "epoch_us(min(ts)), arg_min(v, ts), epoch_us(max(ts)), arg_max(v, ts)",
+            (true, true) => "epoch_us(min(ts)), arg_min(value, ts), epoch_us(max(ts)), arg_max(value, ts)",
             // Series may have readings of the same time.
             (true, false) => {
-                "epoch_us(min(ts)), arg_min(v, {'t': ts, 's': series}), epoch_us(max(ts)), arg_max(v, {'t': ts, 's': series})"
+                "epoch_us(min(ts)), arg_min(value, {'t': ts, 's': series}), epoch_us(max(ts)), arg_max(value, {'t': ts, 's': series})"
             }
         };
         let sql = format!(
-            "SELECT k::VARCHAR, c, count(*), min(v), max(v), sum(v), {squares}, {ends} FROM ({}) GROUP BY k, c",
+            "SELECT k::VARCHAR, c, count(*), min(value), max(value), sum(value), {squares}, {ends} FROM ({}) GROUP BY k, c",
             self.readings(piece.start, piece.end)
         );
         let parts = self.collect(&sql, |row| {
@@ -279,7 +312,7 @@ impl Work<'_> {
         let cells: Vec<usize> = self.cells.iter().filter_map(unsound).collect();
         let (Some(first), Some(last)) = (cells.first(), cells.last()) else { return Ok(false) };
         let readings = self.readings(self.edges[*first], self.edges[last + 1]);
-        let sql = format!("SELECT k::VARCHAR, c, var_pop(v) * count(*) FROM ({readings}) GROUP BY k, c");
+        let sql = format!("SELECT k::VARCHAR, c, var_pop(value) * count(*) FROM ({readings}) GROUP BY k, c");
         for (place, squares) in self.collect(&sql, |row| row.get::<_, f64>(2))? {
             if let Some(cell) = self.cells.get_mut(&place)
                 && !cell.has_sound_deviation()

@@ -104,6 +104,18 @@ impl Fixture {
         self.note("timezone", zone.name().into());
     }
 
+    /// Computes an hour of a series again.
+    pub(crate) fn roll_hour(&self, series: i32, hour: Timestamp) {
+        let of_hour = format!("series = {series} AND date_trunc('hour', ts) = {}", literal(hour));
+        let sql = format!(
+            "DELETE FROM g.hourly WHERE series = {series} AND bucket = {};
+             INSERT INTO g.hourly SELECT series, {}, {ROLLUP} FROM g.readings WHERE {of_hour} GROUP BY series",
+            literal(hour),
+            literal(hour)
+        );
+        self.root.execute_batch(&sql).unwrap();
+    }
+
     /// Removes the readings before `before`, as retention does.
     pub(crate) fn expire(&self, before: Timestamp) {
         self.root.execute_batch(&format!("DELETE FROM g.readings WHERE ts < {}", literal(before))).unwrap();

@@ -225,7 +225,7 @@ impl Cut<'_> {
         let mut from = first;
         for &hour in dirty_hours.iter().filter(|hour| (first..last).contains(*hour)) {
             let next = Timestamp(hour.micros() + HOUR);
-            if hour < from || expired.is_some_and(|expired| next <= expired) {
+            if hour < from || expired.is_some_and(|expired| hour < expired) {
                 continue;
             }
             self.add(Some(Table::Hourly), from, hour);

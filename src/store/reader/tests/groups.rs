@@ -125,6 +125,36 @@ fn what_is_gone_with_the_readings_is_said() {
 }
 
 #[test]
+fn a_day_with_an_hour_out_of_date_is_out_of_date() {
+    let f = ten_days();
+    f.roll(Tz::UTC, Timestamp(JUNE + 10 * DAY), Timestamp(JUNE + 10 * DAY));
+    f.insert(&[row(JUNE + DAY + HOUR, 1, 500.0)]);
+    f.root.execute_batch("INSERT INTO g.dirty VALUES (1, '2025-06-02 01:00')").unwrap();
+    let asked = question(&[Aggregate::Count, Aggregate::Max, Aggregate::P50], Grouping::Series(vec![1]));
+    let slice = f.reader.slice(&asked, Tz::UTC, &edges("1d", JUNE + DAY, JUNE + 2 * DAY)).unwrap();
+    assert_eq!(rows(&slice), [(0, 0, vec![Some(5.0), Some(500.0), Some(6.0)])]);
+}
+
+#[test]
+fn days_of_the_zone_before_are_not_taken_for_others() {
+    let f = ten_days();
+    f.roll(Tz::UTC, Timestamp(JUNE + 10 * DAY), Timestamp(JUNE + 10 * DAY));
+    f.expire(Timestamp(JUNE + 5 * DAY));
+    // The gateway moves to Berlin: days that can be computed again are, and the others stay.
+    f.root.execute_batch("DELETE FROM g.daily WHERE bucket >= '2025-06-06'").unwrap();
+    f.note("timezone", "Europe/Berlin".into());
+    let asked = question(&[Aggregate::Count, Aggregate::Sum, Aggregate::P50], Grouping::Series(vec![1]));
+    let buckets = Buckets::new("1d".parse().unwrap(), Tz::Europe__Berlin);
+    let days = buckets.edges(Timestamp(JUNE + 22 * HOUR), Timestamp(JUNE + 4 * DAY), 10);
+    let slice = f.reader.slice(&asked, Tz::Europe__Berlin, &days).unwrap();
+    assert_eq!(slice.made_from.name(), "hourly");
+    // From 22:00 UTC on: the readings 4 to 7, and so on.
+    let sum = |first: f64| vec![Some(4.0), Some(4.0 * first + 6.0), None];
+    assert_eq!(rows(&slice), [(0, 0, sum(4.0)), (1, 0, sum(8.0)), (2, 0, sum(12.0)), (3, 0, sum(16.0))]);
+    assert_eq!(slice.incomplete, [Aggregate::P50]);
+}
+
+#[test]
 fn more_marks_than_are_looked_at_one_by_one() {
     let f = fixture();
     f.add_node(1, "hub", "n");

@@ -26,8 +26,12 @@ struct Scenario {
     readings: Vec<(usize, i64, i16)>,
     /// The same, stored when the rollups were already made.
     late: Vec<(usize, i64, i16)>,
+    /// The hours that became out of date were computed again, and their days not yet.
+    settled: bool,
     rolled_hours: i64,
     rolled_days: i64,
+    /// What is removed ends at days of UTC, not at those of the zone.
+    utc: bool,
     expired_days: Option<i64>,
     hourly_days: Option<i64>,
     daily_days: Option<i64>,
@@ -58,8 +62,8 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         prop::collection::vec(reading(), 0..400),
         prop::collection::vec(reading(), 0..12),
     );
-    let rolled = (0..=LENGTH / HOUR, 0..=8_i64);
-    let gone = (prop::option::of(0..=6_i64), prop::option::of(0..=6_i64), prop::option::of(0..=4_i64));
+    let rolled = (prop_oneof![0..=LENGTH / HOUR, LENGTH / HOUR / 2..=LENGTH / HOUR], 0..=8_i64, any::<bool>());
+    let gone = (prop::option::of(0..=6_i64), prop::option::of(0..=6_i64), prop::option::of(0..=4_i64), any::<bool>());
     let widths = vec![
         None,
         Some("15m"),
@@ -86,8 +90,10 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         kinds: data.1,
         readings: data.2,
         late: data.3,
+        settled: rolled.2,
         rolled_hours: rolled.0,
         rolled_days: rolled.1,
+        utc: gone.3,
         expired_days: gone.0,
         hourly_days: gone.1,
         daily_days: gone.2,
@@ -151,30 +157,43 @@ impl World {
         let early = rows(&scenario.readings);
         store.insert(&early);
         let hours = Timestamp(origin + scenario.rolled_hours * HOUR);
-        let days = zone::day_of(Timestamp(origin + scenario.rolled_days * DAY), ZONE);
+        let days = zone::day_of(Timestamp(origin + scenario.rolled_days * DAY).min(hours), ZONE);
         store.roll(ZONE, hours, days);
 
         let mut world = Self { store, origin, marks: Marks::default() };
         // Readings go when their hours and days are rolled up, and what is late by then is not stored.
-        let expired = scenario.expired_days.map(|days| origin + days * DAY).filter(|expired| {
-            let expired = Timestamp(*expired);
-            expired <= hours && zone::next_day(expired, ZONE) <= days
-        });
+        let begin = |days: i64| {
+            let begin = Timestamp(origin + days * DAY);
+            if scenario.utc { begin } else { zone::day_of(begin, ZONE) }
+        };
+        let expired = scenario
+            .expired_days
+            .map(begin)
+            .filter(|expired| *expired <= hours && zone::next_day(*expired, ZONE) <= days);
         let late: Vec<Row> =
-            rows(&scenario.late).into_iter().filter(|r| expired.is_none_or(|expired| r.ts.0 >= expired)).collect();
+            rows(&scenario.late).into_iter().filter(|r| expired.is_none_or(|expired| r.ts >= expired)).collect();
         world.store.insert(&late);
         world.note_truth(&[early, late.clone()].concat());
-        for late in &late {
-            world.mark("hourly", "dirty", late.series, zone::hour_of(late.ts));
-            world.mark("daily", "dirty_days", late.series, zone::day_of(late.ts, ZONE));
+        for late in late.iter().filter(|r| zone::hour_of(r.ts) < hours) {
+            let (hour, day) = (zone::hour_of(late.ts), zone::day_of(late.ts, ZONE));
+            world.spoil("daily", late.series, day);
+            if scenario.settled {
+                world.store.roll_hour(late.series, hour);
+                if day < days {
+                    world.mark("dirty_days", late.series, day);
+                }
+            } else {
+                world.spoil("hourly", late.series, hour);
+                world.mark("dirty", late.series, hour);
+            }
         }
         if let Some(expired) = expired {
-            world.store.expire(Timestamp(expired));
+            world.store.expire(expired);
             for (table, days) in [("hourly", scenario.hourly_days), ("daily", scenario.daily_days)] {
-                let Some(days) = days else { continue };
-                let before = literal(Timestamp(origin + days * DAY));
-                world.store.root.execute_batch(&format!("DELETE FROM g.{table} WHERE bucket < {before}")).unwrap();
-                world.store.note(&format!("{table}-before"), (origin + days * DAY).to_string());
+                let Some(before) = days.map(|days| begin(days).min(expired)) else { continue };
+                let sql = format!("DELETE FROM g.{table} WHERE bucket < {}", literal(before));
+                world.store.root.execute_batch(&sql).unwrap();
+                world.store.note(&format!("{table}-before"), before.micros().to_string());
             }
         }
         world.store.root.execute_batch("COMMIT").unwrap();
@@ -191,13 +210,19 @@ impl World {
         appender.flush().unwrap();
     }
 
-    /// A row that is marked as out of date is wrong from now on.
-    fn mark(&self, table: &str, dirty: &str, series: i32, bucket: Timestamp) {
-        let bucket = literal(bucket);
+    fn mark(&self, dirty: &str, series: i32, bucket: Timestamp) {
+        self.store
+            .root
+            .execute_batch(&format!("INSERT INTO g.{dirty} VALUES ({series}, {})", literal(bucket)))
+            .unwrap();
+    }
+
+    /// A row that is out of date is wrong in everything from now on.
+    fn spoil(&self, table: &str, series: i32, bucket: Timestamp) {
         let sql = format!(
-            "INSERT INTO g.{dirty} VALUES ({series}, {bucket}); UPDATE g.{table} SET count = 99, min = -7, max = 7e7, \
-             sum = 3, sum_sq = 1, first = 5, last = 6, p50 = 1, p95 = 1, p99 = 1 \
-             WHERE series = {series} AND bucket = {bucket}"
+            "UPDATE g.{table} SET count = 99, min = -7, max = 7e7, sum = 3, sum_sq = 1, first = 5, last = 6, p50 = 1, p95 = 1, \
+             p99 = 1 WHERE series = {series} AND bucket = {}",
+            literal(bucket)
         );
         self.store.root.execute_batch(&sql).unwrap();
     }
