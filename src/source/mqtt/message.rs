@@ -14,15 +14,15 @@ const SHOWN_TOPIC: usize = 200;
 
 /// What a message holds.
 #[derive(Debug, PartialEq)]
-pub(super) struct Message {
+pub struct Message {
     /// What goes to the store.
-    pub(super) content: Decoded,
+    pub content: Decoded,
     /// Readings that were left out because the message is retained and they have no time of their own.
-    pub(super) retained: usize,
+    pub retained: usize,
 }
 
 /// Decodes a message by the first subscription whose pattern matches its topic.
-pub(super) fn read(subscriptions: &[Subscription], publish: &Publish) -> Message {
+pub fn read(subscriptions: &[Subscription], publish: &Publish) -> Message {
     let mut content = decode(subscriptions, &publish.topic, &publish.payload);
     let mut retained = 0;
     if publish.retain {
@@ -75,7 +75,7 @@ fn shown(topic: &str) -> Cow<'_, str> {
 
 /// Whether the store could not tell a second copy of this from new readings: some of it has no time of its own, or one that
 /// is not believed, so that the arrival counts.
-pub(super) fn needs_delivery(content: &Decoded, arrival: Arrival) -> bool {
+pub fn needs_delivery(content: &Decoded, arrival: Arrival) -> bool {
     let keeps_its_time = |when: &When| match when {
         When::Arrival => false,
         When::Live(ts) | When::Stored(ts) => arrival.believes(*ts),
@@ -86,7 +86,7 @@ pub(super) fn needs_delivery(content: &Decoded, arrival: Arrival) -> bool {
 }
 
 /// First 16 bytes of the SHA-256 over topic, a zero byte and payload.
-pub(super) fn digest(publish: &Publish) -> [u8; 16] {
+pub fn digest(publish: &Publish) -> [u8; 16] {
     let sum = Sha256::new().chain_update(&publish.topic).chain_update([0]).chain_update(&publish.payload).finalize();
     std::array::from_fn(|at| sum[at])
 }

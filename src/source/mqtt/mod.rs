@@ -8,7 +8,9 @@ mod acks;
 mod confirm;
 mod copies;
 mod filters;
-mod message;
+/// For benchmarks, which count what a message costs.
+#[doc(hidden)]
+pub mod message;
 mod options;
 mod packets;
 mod reason;
