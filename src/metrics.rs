@@ -157,7 +157,42 @@ pub struct StoreCounts {
     pub wary: AtomicBool,
     /// Envelopes that were put aside because they could not be stored or ended the process.
     pub poison: Counter,
+    /// The rollups, and what was removed.
+    pub upkeep: UpkeepCounts,
     recovery: Mutex<Option<String>>,
+}
+
+/// Rollups, retention and forgotten names.
+#[derive(Debug, Default)]
+pub struct UpkeepCounts {
+    /// Rows of `hourly` computed since the start, those computed again included.
+    pub hours: Counter,
+    /// The same of `daily`.
+    pub days: Counter,
+    /// Hours of series that have to be computed again.
+    pub dirty: Gauge,
+    /// Hours before it are in the rollups, microseconds since 1970; 0 while none are.
+    pub rolled_hours: Gauge,
+    /// Days before it are in the rollups, microseconds since 1970; 0 while none are.
+    pub rolled_days: Gauge,
+    /// Readings removed since the start by `keep-readings`.
+    pub removed_age: Counter,
+    /// Readings removed since the start by `max-size`.
+    pub removed_size: Counter,
+    /// Readings removed since the start because the disk was filling.
+    pub removed_space: Counter,
+    /// Rows of the rollups removed since the start.
+    pub removed_rollups: Counter,
+    /// Readings before it were removed, microseconds since 1970; 0 while none were.
+    pub expired_before: Gauge,
+    /// The file is over its bound, and there is no day that may go.
+    pub over_size: AtomicBool,
+    /// Bytes of the file that hold nothing, as of the last look.
+    pub reusable_bytes: Gauge,
+    /// Series forgotten since the start.
+    pub forgotten: Counter,
+    /// Readings that went with names that were hardly ever heard of.
+    pub forgotten_readings: Counter,
 }
 
 impl StoreCounts {

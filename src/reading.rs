@@ -116,6 +116,8 @@ pub enum DeadReason {
     TooManyNodes,
     /// `max-series` is reached, or the source's share of it.
     TooManySeries,
+    /// The source has brought more new series within an hour than a quarter of its share.
+    TooManyNew,
     /// Another value is stored for the same series and time.
     Conflict,
     /// The table of readings with impossible times is full.
@@ -126,7 +128,7 @@ pub enum DeadReason {
 
 impl DeadReason {
     /// All reasons, in the order of [`DeadReason::index`].
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Malformed,
         Self::TooLong,
         Self::NotUtf8,
@@ -138,6 +140,7 @@ impl DeadReason {
         Self::TooManyValues,
         Self::TooManyNodes,
         Self::TooManySeries,
+        Self::TooManyNew,
         Self::Conflict,
         Self::UnsyncedFull,
         Self::Poison,
@@ -157,6 +160,7 @@ impl DeadReason {
             Self::TooManyValues => "too-many-values",
             Self::TooManyNodes => "too-many-nodes",
             Self::TooManySeries => "too-many-series",
+            Self::TooManyNew => "too-many-new",
             Self::Conflict => "conflict",
             Self::UnsyncedFull => "unsynced-full",
             Self::Poison => "poison",

@@ -78,6 +78,10 @@ fn space(metrics: &Metrics) -> Check {
         "space",
         if store.space_full.load(Ordering::Relaxed) {
             Err(format!("{free} free on the disk, {needed} needed: nothing is stored until there is room"))
+        } else if store.upkeep.over_size.load(Ordering::Relaxed) {
+            Ok(format!(
+                "{free} free on the disk; the database is over its bound, and no closed day of readings is left to remove"
+            ))
         } else if store.space_low.load(Ordering::Relaxed) {
             Ok(format!("low: {free} free on the disk; nothing is stored below {needed}"))
         } else if store.min_free_bytes.get() == 0 {

@@ -98,11 +98,23 @@ impl Out<'_> {
             ("store_space_low", "Times that free space came to be low", s.store.space_low),
             ("store_space_full", "Times that there came to be too little free space to commit", s.store.space_full),
             ("store_poison", "Messages put aside because they could not be stored", s.store.poison),
+            (
+                "store_forgotten",
+                "Series forgotten because nothing or next to nothing is kept of them",
+                s.store.forgotten,
+            ),
+            ("rollups_hourly", "Hourly rollups computed", s.rollups.hours),
+            ("rollups_daily", "Daily rollups computed", s.rollups.days),
+            ("rollups_removed", "Rollups removed", s.removed.rollups),
         ])?;
+        let removed: Vec<_> = s.removed.by_reason.iter().map(|(reason, n)| (*reason, *n)).collect();
+        self.labelled("readings_removed", "Readings removed behind their rollups", None, "reason", &removed)?;
         self.gauges(&[
             ("commit_last", "Duration of the last commit", Some(Unit::Seconds), s.commits.last_ms / 1000.0),
             ("store_up", "1 while the store can commit", None, f64::from(u8::from(s.store.up))),
             ("store_file", "Size of the database file", Some(Unit::Bytes), s.store.file_bytes as f64),
+            ("store_reusable", "Space in it that holds nothing", Some(Unit::Bytes), s.store.reusable_bytes as f64),
+            ("rollups_dirty", "Hours that have to be computed again", None, s.rollups.dirty as f64),
             ("store_wal", "Size of its write-ahead log", Some(Unit::Bytes), s.store.wal_bytes as f64),
             ("store_free", "Free space beside the database", Some(Unit::Bytes), s.store.free_bytes as f64),
             ("store_min_free", "Free space that a commit needs", Some(Unit::Bytes), s.store.min_free_bytes as f64),

@@ -11,8 +11,8 @@ use serde::Serialize;
 use super::State;
 use super::names::Text;
 use super::process::{Memory, WrittenBytes};
-use crate::metrics::{DropReason, Metrics, SourceState, SourceStatus};
-use crate::reading::DeadReason;
+use crate::metrics::{DropReason, Gauge, Metrics, SourceState, SourceStatus, UpkeepCounts};
+use crate::reading::{DeadReason, Timestamp};
 
 /// Everything that is shown, at one moment. `/metrics` is made from it as well.
 #[derive(Clone, Debug, Serialize)]
@@ -23,6 +23,8 @@ pub(super) struct Stats {
     pub(super) queue: Queue,
     pub(super) commits: Commits,
     pub(super) store: Store,
+    pub(super) rollups: Rollups,
+    pub(super) removed: Removed,
     pub(super) written: WrittenBytes,
     pub(super) memory: Memory,
     pub(super) clock: Clock,
@@ -75,6 +77,27 @@ pub(super) struct Store {
     pub(super) space_low: u64,
     pub(super) space_full: u64,
     pub(super) poison: u64,
+    pub(super) reusable_bytes: i64,
+    pub(super) size: &'static str,
+    pub(super) forgotten: u64,
+    pub(super) forgotten_readings: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Rollups {
+    pub(super) hours: u64,
+    pub(super) days: u64,
+    pub(super) dirty: i64,
+    pub(super) hours_until: Option<String>,
+    pub(super) days_until: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Removed {
+    pub(super) readings: u64,
+    pub(super) by_reason: BTreeMap<&'static str, u64>,
+    pub(super) rollups: u64,
+    pub(super) before: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -165,7 +188,13 @@ impl Stats {
                 space_low: store.space_low_times.get(),
                 space_full: store.space_full_times.get(),
                 poison: store.poison.get(),
+                reusable_bytes: store.upkeep.reusable_bytes.get(),
+                size: if store.upkeep.over_size.load(Ordering::Relaxed) { "over" } else { "ok" },
+                forgotten: store.upkeep.forgotten.get(),
+                forgotten_readings: store.upkeep.forgotten_readings.get(),
             },
+            rollups: Rollups::now(&store.upkeep),
+            removed: Removed::now(&store.upkeep),
             written: state.written.now(state.clock.now().at),
             memory: Memory::now(),
             clock: Clock {
@@ -178,6 +207,39 @@ impl Stats {
             sources: metrics.sources().iter().map(|s| Source::now(s)).collect(),
         }
     }
+}
+
+impl Rollups {
+    fn now(upkeep: &UpkeepCounts) -> Self {
+        Self {
+            hours: upkeep.hours.get(),
+            days: upkeep.days.get(),
+            dirty: upkeep.dirty.get(),
+            hours_until: time(&upkeep.rolled_hours),
+            days_until: time(&upkeep.rolled_days),
+        }
+    }
+}
+
+impl Removed {
+    fn now(upkeep: &UpkeepCounts) -> Self {
+        let by_reason = BTreeMap::from([
+            ("age", upkeep.removed_age.get()),
+            ("size", upkeep.removed_size.get()),
+            ("space", upkeep.removed_space.get()),
+        ]);
+        Self {
+            readings: by_reason.values().sum(),
+            by_reason,
+            rollups: upkeep.removed_rollups.get(),
+            before: time(&upkeep.expired_before),
+        }
+    }
+}
+
+/// A time that is kept as microseconds, where it is set.
+fn time(gauge: &Gauge) -> Option<String> {
+    Some(gauge.get()).filter(|micros| *micros != 0).map(|micros| Timestamp(micros).to_string())
 }
 
 impl Readings {

@@ -105,6 +105,26 @@ impl Catalog {
         self.series.get_mut(&id)
     }
 
+    /// Forgets a series.
+    pub fn remove_series(&mut self, id: i32) {
+        let Some(series) = self.series.remove(&id) else { return };
+        if let Some(node) = self.nodes.get_mut(&series.node) {
+            node.series.retain(|of_node| *of_node != id);
+        }
+        if let Some(metrics) = self.series_ids.get_mut(&series.node) {
+            metrics.remove(&series.metric);
+        }
+    }
+
+    /// Forgets a node, which must have no series any more.
+    pub fn remove_node(&mut self, id: i32) {
+        let Some(node) = self.nodes.remove(&id) else { return };
+        self.series_ids.remove(&id);
+        if let Some(names) = self.node_ids.get_mut(&node.source) {
+            names.remove(&node.name);
+        }
+    }
+
     /// All nodes by id.
     pub fn all_nodes(&self) -> Vec<&Node> {
         let mut all: Vec<&Node> = self.nodes.values().collect();
@@ -135,6 +155,11 @@ impl Catalog {
     /// The id for the next new series.
     pub fn next_series_id(&self) -> i32 {
         self.series.keys().max().map_or(1, |id| id + 1)
+    }
+
+    /// Number of nodes that came through this source.
+    pub fn nodes_of_source(&self, source: &str) -> usize {
+        self.node_ids.get(source).map_or(0, HashMap::len)
     }
 
     /// Number of series that came through this source.

@@ -8,6 +8,7 @@ use duckdb::{Connection, params};
 use super::catalog::Newest;
 use super::plan::{DeadRow, EventRow, Late, Plan, Row};
 use super::redelivery::{self, Unconfirmed};
+use super::rolled::{self, Mark, Rolled};
 use super::unsynced;
 use crate::reading::{DeadLetter, DeadReason, Timestamp};
 
@@ -41,6 +42,8 @@ pub struct Done {
     pub events: u64,
     /// Dead letters written.
     pub dead_letters: u64,
+    /// Hours that are dirty by these readings.
+    pub marks: HashSet<Mark>,
 }
 
 /// Writes `plan` as batch number `batch` in one transaction. The dead letters that are found necessary here go through
@@ -89,14 +92,14 @@ pub fn rows(
     done: &mut Done,
     letter: &mut impl FnMut(usize, DeadLetter) -> Option<DeadRow>,
 ) -> duckdb::Result<()> {
-    readings(connection, &plan.fast, &plan.boot, done)?;
+    readings(connection, &plan.fast, &plan.boot, &plan.rolled, done)?;
     let mut late = std::mem::take(&mut plan.late);
     // Stable, so that of equal series and times the first to arrive is stored.
     late.sort_by_key(|l| l.row.ts);
-    if late.is_empty() {
-        return Ok(());
+    if !late.is_empty() {
+        late_rows(connection, &late, plan, done, letter)?;
     }
-    late_rows(connection, &late, plan, done, letter)
+    rolled::write(connection, "dirty", &done.marks)
 }
 
 /// A time as DuckDB takes it.
@@ -122,11 +125,12 @@ fn names(connection: &Connection, plan: &Plan) -> duckdb::Result<()> {
     Ok(())
 }
 
-fn readings(connection: &Connection, rows: &[Row], boot: &str, done: &mut Done) -> duckdb::Result<()> {
+fn readings(connection: &Connection, rows: &[Row], boot: &str, rolled: &Rolled, done: &mut Done) -> duckdb::Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
     done.committed += rows.len() as u64;
+    done.marks.extend(rows.iter().filter_map(|r| rolled.mark_for(r.series, r.ts)));
     let mut readings = connection.appender_to_catalog_and_db("readings", "g", "main")?;
     for r in rows {
         readings.append_row(params![r.series, timestamp(r.ts), r.value, r.lag])?;
@@ -189,7 +193,7 @@ fn late_rows(
             *newest = Newest { ts: row.ts, value: row.value, lag: row.lag };
         }
     }
-    readings(connection, &free, &plan.boot, done)
+    readings(connection, &free, &plan.boot, &plan.rolled, done)
 }
 
 /// Which of these series and times are stored, and with which value. Reads only the row groups of their times.

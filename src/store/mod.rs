@@ -1,9 +1,11 @@
 //! The DuckDB file: one writer, few readers, and what is kept in memory of it.
 
+mod admission;
 mod bounds;
 pub mod catalog;
 mod commit;
 mod floor;
+mod forget;
 mod lock;
 mod open;
 mod plan;
@@ -11,6 +13,9 @@ mod poison;
 pub mod reader;
 pub mod recovery;
 mod redelivery;
+mod retention;
+mod rolled;
+mod rollup;
 mod rows;
 pub mod schema;
 mod space;
@@ -80,6 +85,7 @@ struct Loaded {
     commits: (i64, redelivery::Unconfirmed),
     trim: bounds::Trim,
     readings: i64,
+    rolled: rolled::Rolled,
 }
 
 fn load(config: &config::Store) -> Result<Loaded, OpenError> {
@@ -90,12 +96,13 @@ fn load(config: &config::Store) -> Result<Loaded, OpenError> {
     let commits = root.load_commits().map_err(explain)?;
     let trim = bounds::Trim::new(root.count("dead_letters").map_err(explain)?, root.count("events").map_err(explain)?);
     let readings = root.count("readings").map_err(explain)?;
-    Ok(Loaded { root, catalog, commits, trim, readings })
+    let rolled = rolled::Rolled::read(&root.connection).map_err(explain)?;
+    Ok(Loaded { root, catalog, commits, trim, readings, rolled })
 }
 
 impl Loaded {
     fn into_store(self, config: &config::Store, metrics: &Arc<Metrics>, lock: Lock) -> Result<Store, OpenError> {
-        let Self { root, catalog, commits, trim, readings } = self;
+        let Self { root, catalog, commits, trim, readings, rolled } = self;
         metrics.store.readings.set(readings);
         metrics.store.nodes.set(i64::try_from(catalog.node_count()).unwrap_or(i64::MAX));
         metrics.store.series.set(i64::try_from(catalog.series_count()).unwrap_or(i64::MAX));
@@ -103,7 +110,7 @@ impl Loaded {
         let reader = Reader::new(&root.connection, Arc::clone(&catalog)).map_err(|e| root.explain(e))?;
         // Its thread begins in a moment; nobody who asks before that must think it stuck.
         metrics.store.writer_alive_at.set(crate::clock::boottime());
-        let writer = Writer::new(root, reader.clone(), catalog, Arc::clone(metrics), config, commits, trim);
+        let writer = Writer::new(root, reader.clone(), catalog, Arc::clone(metrics), config, commits, trim, rolled);
         Ok(Store { writer_stop_by: writer.stop_by(), writer, reader, lock })
     }
 }

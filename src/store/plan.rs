@@ -3,9 +3,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Instant;
 
+use super::admission::Admission;
 use super::catalog::{Catalog, Newest, Node, Series};
 use super::redelivery::Unconfirmed;
+use super::rolled::Rolled;
 pub use super::rows::{DeadRow, EventRow, HeldRow, Late, Row, UnsyncedRow};
 use crate::clock::Standing;
 use crate::reading::{Arrival, DeadLetter, DeadReason, Delivery, Envelope, Event, Reading, Timestamp, When};
@@ -58,13 +61,21 @@ pub struct Plan {
     pub too_many_nodes: u64,
     /// Readings for which there was no room among the series.
     pub too_many_series: u64,
+    /// Readings of series that came faster than new ones are taken.
+    pub too_many_new: u64,
+    /// Readings older than what is kept: not stored, and their senders have nothing to send again.
+    pub expired: u64,
     /// Readings of messages that were committed before.
     pub redelivered: u64,
+    /// How far the rollups are.
+    pub rolled: Arc<Rolled>,
     /// Newest reading of each touched series.
     pub newest: HashMap<i32, Newest>,
     node_ids: HashMap<(Arc<str>, Arc<str>), i32>,
     series_ids: HashMap<(i32, Arc<str>), i32>,
     in_hand: HashSet<(Arc<str>, u16, u16, [u8; 16])>,
+    /// How many new series there are of each source.
+    pub new_of_source: HashMap<Arc<str>, usize>,
 }
 
 /// Works the rows of `envelopes` out. Ids of new nodes and series follow the highest in the catalog.
@@ -72,6 +83,8 @@ pub struct Planner<'a> {
     catalog: &'a Catalog,
     unconfirmed: &'a Unconfirmed,
     limits: Limits,
+    /// How fast new series are taken, and the time by which it goes.
+    admission: Option<(&'a Admission, Instant)>,
     next_node: i32,
     next_series: i32,
     series_of_source: HashMap<Arc<str>, usize>,
@@ -80,10 +93,22 @@ pub struct Planner<'a> {
     plan: Plan,
 }
 
+impl Limits {
+    /// Nodes that one source may have: four fifths.
+    pub fn nodes_of_source(self) -> usize {
+        (self.nodes * 4 / 5).max(1)
+    }
+
+    /// Series that one source may have: four fifths.
+    pub fn series_of_source(self) -> usize {
+        (self.series * 4 / 5).max(1)
+    }
+}
+
 impl Plan {
     /// Without rows, for the boot `boot`.
-    pub fn in_boot(boot: &str) -> Self {
-        Self { boot: Arc::from(boot), ..Self::default() }
+    pub fn in_boot(boot: &str, rolled: &Arc<Rolled>) -> Self {
+        Self { boot: Arc::from(boot), rolled: Arc::clone(rolled), ..Self::default() }
     }
 
     /// Places a row that the gateway stamped: a stamp that its series has already moves by a microsecond.
@@ -118,6 +143,7 @@ impl<'a> Planner<'a> {
             catalog,
             unconfirmed,
             limits,
+            admission: None,
             next_node: catalog.next_node_id(),
             next_series: catalog.next_series_id(),
             series_of_source: HashMap::new(),
@@ -131,6 +157,18 @@ impl<'a> Planner<'a> {
     pub fn under(mut self, standing: Standing, boot: Arc<str>) -> Self {
         self.standing = standing;
         self.plan.boot = boot;
+        self
+    }
+
+    /// After rollups that are as far as this: what makes an hour dirty, and what is too old to be stored.
+    pub fn behind(mut self, rolled: &Arc<Rolled>) -> Self {
+        self.plan.rolled = Arc::clone(rolled);
+        self
+    }
+
+    /// Taking new series no faster than `admission` says at `now`. Without it they are taken as they come.
+    pub fn admitting(mut self, admission: &'a Admission, now: Instant) -> Self {
+        self.admission = Some((admission, now));
         self
     }
 
@@ -184,6 +222,13 @@ impl<'a> Planner<'a> {
     }
 
     fn reading(&mut self, index: usize, envelope: &Envelope, reading: &Reading) {
+        if let When::Live(ts) | When::Stored(ts) = reading.when
+            && envelope.arrival.believes(ts)
+            && self.plan.rolled.is_expired(ts)
+        {
+            self.plan.expired += 1;
+            return;
+        }
         let series = match self.series(envelope, reading) {
             Ok(series) => series,
             Err(reason) => {
@@ -269,10 +314,10 @@ impl<'a> Planner<'a> {
 
     fn refused(&mut self, index: usize, envelope: &Envelope, letter: DeadLetter) {
         self.plan.refused.insert(index);
-        if letter.reason == DeadReason::TooManyNodes {
-            self.plan.too_many_nodes += 1;
-        } else {
-            self.plan.too_many_series += 1;
+        match letter.reason {
+            DeadReason::TooManyNodes => self.plan.too_many_nodes += 1,
+            DeadReason::TooManyNew => self.plan.too_many_new += 1,
+            _ => self.plan.too_many_series += 1,
         }
         self.dead(envelope, letter);
     }
@@ -289,7 +334,10 @@ impl<'a> Planner<'a> {
         if let Some(id) = self.plan.node_ids.get(&key) {
             return Ok(*id);
         }
-        if self.catalog.node_count() + self.plan.nodes.len() >= self.limits.nodes {
+        let planned_of_source = self.plan.nodes.iter().filter(|n| n.source == envelope.source).count();
+        if self.catalog.node_count() + self.plan.nodes.len() >= self.limits.nodes
+            || self.catalog.nodes_of_source(&envelope.source) + planned_of_source >= self.limits.nodes_of_source()
+        {
             return Err(DeadReason::TooManyNodes);
         }
         let id = self.next_node;
@@ -323,10 +371,15 @@ impl<'a> Planner<'a> {
             .entry(Arc::clone(&envelope.source))
             .or_insert_with_key(|source| catalog.series_of_source(source));
         let all = catalog.series_count() + self.plan.series.len();
-        if all >= self.limits.series || of_source >= self.limits.series * 4 / 5 {
+        if all >= self.limits.series || of_source >= self.limits.series_of_source() {
             return Err(DeadReason::TooManySeries);
         }
+        let new = self.plan.new_of_source.get(&envelope.source).copied().unwrap_or(0);
+        if self.admission.is_some_and(|(admission, now)| new >= admission.open_to(&envelope.source, now)) {
+            return Err(DeadReason::TooManyNew);
+        }
         let node = self.node(envelope, &reading.node)?;
+        self.plan.new_of_source.insert(Arc::clone(&envelope.source), new + 1);
         self.series_of_source.insert(Arc::clone(&envelope.source), of_source + 1);
         let id = self.next_series;
         self.next_series += 1;

@@ -275,7 +275,7 @@ fn a_redelivered_message_without_a_time_is_stored_once_also_after_a_restart() {
 #[test]
 fn a_flood_of_names_becomes_dead_letters_and_known_series_go_on() {
     let mut b = Bench::new();
-    (b.config.max_nodes, b.config.max_series) = (3, 10);
+    (b.config.max_nodes, b.config.max_series) = (4, 10);
     b.life(|s| {
         s.send(NOW, (0..20).map(|i| reading(&format!("n{i}"), "t", at(NOW), 1.0)).collect());
         s.send(NOW, (0..20).map(|i| reading("n0", &format!("m{i}"), at(NOW), 1.0)).collect());

@@ -1,6 +1,6 @@
 //! What the writer does about the clock: which readings wait, when they get their time, and where the floor is kept.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +11,7 @@ use super::catalog::{Catalog, Newest};
 use super::commit::Done;
 use super::floor::Floor;
 use super::plan::Plan;
+use super::rolled::{Mark, Rolled};
 use super::unsynced::{self, Boot, Step};
 use crate::clock::{Clock, Standing};
 use crate::reading::Timestamp;
@@ -45,6 +46,8 @@ pub struct Turn {
     pub stored: i64,
     /// By how much the readings without their right time have grown.
     pub pending: i64,
+    /// Hours that are dirty by it.
+    pub marks: HashSet<Mark>,
 }
 
 impl Timekeeper {
@@ -83,6 +86,11 @@ impl Timekeeper {
     /// What the clock is good for.
     pub fn standing(&self) -> Standing {
         self.clock.as_ref().map_or(Standing::Doubtful, Clock::standing)
+    }
+
+    /// CLOCK_BOOTTIME in microseconds; `None` without a clock.
+    pub fn boottime(&self) -> Option<i64> {
+        self.clock.as_ref().map(|clock| clock.now().boottime)
     }
 
     /// This boot.
@@ -152,7 +160,12 @@ impl Timekeeper {
     ///
     /// # Errors
     /// Whatever DuckDB reports; call [`Timekeeper::put_off`] when the store is back.
-    pub fn turn(&mut self, connection: &Connection, catalog: &Catalog) -> duckdb::Result<Option<Turn>> {
+    pub fn turn(
+        &mut self,
+        connection: &Connection,
+        catalog: &Catalog,
+        rolled: &Arc<Rolled>,
+    ) -> duckdb::Result<Option<Turn>> {
         if let Some(floor) = self.lowered_floor() {
             self.floor.lower(floor, connection)?;
             return Ok(Some(Turn::default()));
@@ -160,7 +173,7 @@ impl Timekeeper {
         let Some(clock) = &self.clock else { return Ok(None) };
         let this = Arc::clone(clock.boot());
         if self.others {
-            if let Some(step) = unsynced::release(connection, catalog, &this, Boot::Other, None)? {
+            if let Some(step) = unsynced::release(connection, catalog, &this, Boot::Other, None, rolled)? {
                 tracing::info!(
                     readings = step.taken,
                     "readings of an earlier boot whose clock never became right are stored as they are"
@@ -175,14 +188,15 @@ impl Timekeeper {
         match clock.standing() {
             Standing::Right(offset) => {
                 if self.held {
-                    if let Some(step) = unsynced::release(connection, catalog, &this, Boot::This, Some(offset))? {
+                    if let Some(step) = unsynced::release(connection, catalog, &this, Boot::This, Some(offset), rolled)?
+                    {
                         tracing::info!(readings = step.taken, "readings have got their true time");
                         return Ok(Some(moved(step)));
                     }
                     self.held = false;
                 }
                 if self.notes {
-                    if let Some(step) = unsynced::correct(connection, catalog, &this, offset)? {
+                    if let Some(step) = unsynced::correct(connection, catalog, &this, offset, rolled)? {
                         tracing::info!(readings = step.stored, "readings stored as they were have got their true time");
                         self.note_stale(catalog, &step);
                         return Ok(Some(moved(step)));
@@ -193,7 +207,7 @@ impl Timekeeper {
                 Ok(None)
             }
             Standing::Doubtful if self.held => {
-                if let Some(step) = unsynced::release(connection, catalog, &this, Boot::This, None)? {
+                if let Some(step) = unsynced::release(connection, catalog, &this, Boot::This, None, rolled)? {
                     tracing::warn!(
                         readings = step.taken,
                         "the clock has not become right in time: readings are stored as they are"
@@ -237,6 +251,7 @@ fn moved(step: Step) -> Turn {
     let replaced = i64::try_from(step.replaced.len()).unwrap_or(0);
     Turn {
         newest: step.newest,
+        marks: step.marks,
         corrected: HashMap::new(),
         stored: signed(step.stored) - replaced,
         pending: signed(step.noted) - signed(step.taken),

@@ -11,12 +11,14 @@
 //! crash between the steps, or a commit whose answer was lost, moves nothing twice and loses nothing.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use duckdb::{Connection, params};
 
 use super::catalog::{Catalog, Newest};
 use super::commit::{self, Done, timestamp};
 use super::plan::{DeadRow, HeldRow, Late, Plan, Row, UnsyncedRow};
+use super::rolled::{Mark, Rolled};
 use crate::reading::{DeadLetter, DeadReason, Timestamp};
 
 /// Records with an impossible time that are kept; one above it becomes a dead letter.
@@ -155,6 +157,8 @@ pub struct Step {
     pub stored: u64,
     /// Of those: noted.
     pub noted: u64,
+    /// Hours that are dirty by what was put in and taken out.
+    pub marks: HashSet<Mark>,
     /// Series and times of rows of `readings` that were replaced.
     pub replaced: Vec<(i32, Timestamp)>,
 }
@@ -170,6 +174,7 @@ pub fn release(
     this: &str,
     boot: Boot,
     offset: Option<i64>,
+    rolled: &Arc<Rolled>,
 ) -> duckdb::Result<Option<Step>> {
     connection.execute_batch("BEGIN TRANSACTION")?;
     let mut last = None;
@@ -206,7 +211,7 @@ pub fn release(
         lag: offset.map(|_| 0),
         noted: (offset.is_none() && boot == Boot::This).then_some(h.boottime),
     });
-    let mut step = store(connection, catalog, this, rows.collect())?;
+    let mut step = store(connection, catalog, this, rows.collect(), rolled, HashSet::new())?;
     step.taken = held.len() as u64;
     connection.execute_batch("COMMIT")?;
     Ok(Some(step))
@@ -216,7 +221,13 @@ pub fn release(
 ///
 /// # Errors
 /// Whatever DuckDB reports. The transaction has to be rolled back then; what became of it shows in the tables.
-pub fn correct(connection: &Connection, catalog: &Catalog, this: &str, offset: i64) -> duckdb::Result<Option<Step>> {
+pub fn correct(
+    connection: &Connection,
+    catalog: &Catalog,
+    this: &str,
+    offset: i64,
+    rolled: &Arc<Rolled>,
+) -> duckdb::Result<Option<Step>> {
     connection.execute_batch("BEGIN TRANSACTION")?;
     let mut last = None;
     let mut taken = 0;
@@ -260,7 +271,9 @@ pub fn correct(connection: &Connection, catalog: &Catalog, this: &str, offset: i
         let ts = Timestamp(notes.get(key)?.saturating_add(offset));
         Some(Row { series: key.0, ts, value: *value, lag: Some(0), noted: None })
     };
-    let mut step = store(connection, catalog, this, found.iter().filter_map(row).collect())?;
+    // The hours that they leave change as well.
+    let left = replaced.iter().filter_map(|(series, ts)| rolled.mark_for(*series, *ts)).collect();
+    let mut step = store(connection, catalog, this, found.iter().filter_map(row).collect(), rolled, left)?;
     (step.taken, step.replaced) = (taken, replaced);
     connection.execute_batch("COMMIT")?;
     Ok(Some(step))
@@ -300,15 +313,23 @@ pub fn newest(connection: &Connection, series: &[i32]) -> duckdb::Result<HashMap
     rows.collect()
 }
 
-fn store(connection: &Connection, catalog: &Catalog, boot: &str, mut rows: Vec<Row>) -> duckdb::Result<Step> {
-    let mut plan = Plan::in_boot(boot);
+/// Stores rows; `marks` are hours that are dirty already.
+fn store(
+    connection: &Connection,
+    catalog: &Catalog,
+    boot: &str,
+    mut rows: Vec<Row>,
+    rolled: &Arc<Rolled>,
+    marks: HashSet<Mark>,
+) -> duckdb::Result<Step> {
+    let mut plan = Plan::in_boot(boot, rolled);
     rows.sort_by_key(|r| r.ts);
     for row in rows {
         plan.place_stamped(catalog, row, NO_ENVELOPE);
     }
-    let mut done = Done::default();
+    let mut done = Done { marks, ..Done::default() };
     commit::rows(connection, &mut plan, &mut done, &mut |_, _| None)?;
-    Ok(Step { newest: plan.newest, stored: done.committed, noted: done.noted, ..Step::default() })
+    Ok(Step { newest: plan.newest, stored: done.committed, noted: done.noted, marks: done.marks, ..Step::default() })
 }
 
 fn count(connection: &Connection, of: &str) -> duckdb::Result<i64> {

@@ -2,6 +2,7 @@
 
 mod settle;
 mod time;
+mod upkeep;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{TryRecvError, select_biased};
 
+use super::admission::Admission;
 use super::bounds::{DeadRate, Trim};
 use super::catalog::Catalog;
 use super::commit::{self, Done};
@@ -18,6 +20,9 @@ use super::plan::{DeadRow, Limits, Plan, Planner};
 use super::poison::{self, Poison};
 use super::reader::Reader;
 use super::redelivery::Unconfirmed;
+use super::retention::Retention;
+use super::rolled::Rolled;
+use super::rollup::Rollups;
 use super::space::{Room, Space};
 use super::timekeeper::Timekeeper;
 use crate::clock;
@@ -25,6 +30,7 @@ use crate::config;
 use crate::metrics::Metrics;
 use crate::pipeline::{Batch, Item, Notice, Outlet};
 use crate::reading::{DeadLetter, DeadReason, Outcome};
+use crate::zone::Tz;
 
 /// How often the writer shows that it lives while nothing comes.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -82,6 +88,12 @@ pub struct Writer {
     dead_rate: DeadRate,
     trim: Trim,
     time: Timekeeper,
+    rollups: Rollups,
+    retention: Retention,
+    admission: Admission,
+    /// Something was removed since names were last looked through.
+    removed: bool,
+    strays_at: Option<Instant>,
     stop_by: Arc<StopBy>,
     space: Space,
     poison: Poison,
@@ -99,7 +111,9 @@ impl Writer {
         config: &config::Store,
         (number, unconfirmed): (i64, Unconfirmed),
         trim: Trim,
+        rolled: Rolled,
     ) -> Self {
+        let limits = Limits { nodes: config.max_nodes, series: config.max_series };
         let dir = config.path.parent().unwrap_or(Path::new("."));
         Self {
             space: Space::new(&config.path, config.min_free, Arc::clone(&metrics)),
@@ -109,13 +123,18 @@ impl Writer {
             reader,
             catalog,
             metrics,
-            limits: Limits { nodes: config.max_nodes, series: config.max_series },
+            limits,
             batch: Batch::new(config.batch_rows, config.flush_interval),
             number,
             unconfirmed,
             dead_rate: DeadRate::default(),
             trim,
             time: Timekeeper::new(&config.path),
+            rollups: Rollups::new(rolled, Tz::UTC),
+            retention: Retention::new(config),
+            admission: Admission::new(limits.series_of_source()),
+            removed: true,
+            strays_at: None,
             stop_by: Arc::default(),
         }
     }
@@ -159,7 +178,7 @@ impl Writer {
         let mut nudged = false;
         while open || !self.batch.is_empty() {
             self.alive();
-            let settling = self.keep_time()?;
+            let settling = self.keep_time()? | self.keep_up()?;
             if open && !nudged && !self.batch.is_due(Instant::now()) {
                 let wait = self
                     .batch
@@ -228,8 +247,10 @@ impl Writer {
 
     fn plan(&self) -> Plan {
         let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
-        let mut planner =
-            Planner::new(&catalog, &self.unconfirmed, self.limits).under(self.time.standing(), self.time.boot());
+        let mut planner = Planner::new(&catalog, &self.unconfirmed, self.limits)
+            .under(self.time.standing(), self.time.boot())
+            .behind(self.rollups.rolled())
+            .admitting(&self.admission, Instant::now());
         for (index, envelope) in self.batch.envelopes().iter().enumerate() {
             match &self.aside {
                 None => planner.add(index, envelope),
@@ -250,7 +271,7 @@ impl Writer {
         let (batch, dead_rate) = (&self.batch, &mut self.dead_rate);
         // What came in an envelope was limited by its source; what the store makes itself is limited here.
         plan.dead.retain(|row| match row.letter.reason {
-            DeadReason::TooManyNodes | DeadReason::TooManySeries | DeadReason::Poison => {
+            DeadReason::TooManyNodes | DeadReason::TooManySeries | DeadReason::TooManyNew | DeadReason::Poison => {
                 dead_rate.allows(&row.source, row.letter.reason, now)
             }
             _ => true,
@@ -270,6 +291,12 @@ impl Writer {
         }
         self.metrics.clock.unsynced.add(self.time.committed(&plan, done));
         self.unconfirmed.committed(plan.deliveries);
+        let now = Instant::now();
+        for (source, series) in &plan.new_of_source {
+            self.admission.admitted(source, *series, now);
+        }
+        drop(plan.rolled);
+        self.rollups.marked(done.marks.iter().copied());
         {
             let mut catalog = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
             for node in plan.nodes {
@@ -294,6 +321,8 @@ impl Writer {
         }
         readings.dead(DeadReason::TooManyNodes).add(plan.too_many_nodes);
         readings.dead(DeadReason::TooManySeries).add(plan.too_many_series);
+        readings.dead(DeadReason::TooManyNew).add(plan.too_many_new);
+        readings.expired.add(plan.expired);
         let store = &self.metrics.store;
         store.readings.add(i64::try_from(done.committed).unwrap_or(0));
         store.events.add(done.events);

@@ -20,5 +20,6 @@ mod json_lines;
 mod life;
 mod mqtt;
 mod recovery;
+mod rollups;
 mod space;
 mod time;

@@ -334,7 +334,7 @@ fn a_crash_in_the_middle_leaves_steps_that_the_next_life_goes_on_with() {
     let root = super::super::open::Root::open(&b.config).unwrap();
     let catalog = root.load_catalog().unwrap();
     let offset = Some(NOW * 1_000_000 - board.boottime());
-    let step = release(&root.connection, &catalog, "a", Boot::This, offset).unwrap().unwrap();
+    let step = release(&root.connection, &catalog, "a", Boot::This, offset, &Arc::default()).unwrap().unwrap();
     assert_eq!((step.taken, step.stored, step.noted), (5_000, 5_000, 0));
     // And one that was killed before its commit.
     root.connection.execute_batch("BEGIN; DELETE FROM g.unsynced").unwrap();

@@ -244,10 +244,12 @@ impl Writer {
                 plan.nodes.clear();
                 plan.series.clear();
                 plan.newest.clear();
+                plan.new_of_source.clear();
                 self.metrics.store.readings.set(rows - i64::try_from(counted).unwrap_or(0));
             }
             (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "the catalog was not read again"),
         }
+        self.look_at_rollups_again();
     }
 }
 

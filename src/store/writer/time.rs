@@ -17,7 +17,9 @@ impl Writer {
     /// # Errors
     /// [`OpenError::Database`] when the tables cannot be read.
     pub fn under(mut self, clock: Clock) -> Result<Self, OpenError> {
+        let zone = clock.zone();
         let pending = self.time.under(clock, &self.root.connection).map_err(|e| self.root.explain(e))?;
+        self.rollups.settle_in(zone, &self.root.connection).map_err(|e| self.root.explain(e))?;
         self.metrics.clock.unsynced.set(pending);
         Ok(self)
     }
@@ -29,7 +31,7 @@ impl Writer {
         }
         let turn = {
             let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
-            self.time.turn(&self.root.connection, &catalog)
+            self.time.turn(&self.root.connection, &catalog, self.rollups.rolled())
         };
         let error = match turn {
             Ok(None) => return Ok(false),
@@ -42,6 +44,7 @@ impl Writer {
                     }
                 }
                 drop(catalog);
+                self.rollups.marked(turn.marks);
                 self.metrics.store.readings.add(turn.stored);
                 match (turn.stored, turn.pending) {
                     (0, 0) => self.count_pending(),
