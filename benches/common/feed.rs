@@ -14,6 +14,7 @@ use gadwall::metrics::Metrics;
 use gadwall::pipeline::{Intake, Notice, channel};
 use gadwall::reading::{Arrival, Decoded, Delivery, Envelope, Outcome, Receipt, Timestamp};
 use gadwall::store::{Lock, Reader, WriterError};
+use gadwall::zone;
 
 /// An open store that takes readings.
 pub struct Feed {
@@ -112,7 +113,20 @@ impl Feed {
 
     /// Lets time pass until `at`, and waits until every rollup that is due by then is made.
     pub fn catch_up(&self, at: Timestamp) -> anyhow::Result<()> {
-        self.pass_until(at);
+        // An hour closes a minute after its end, and it is looked for every few seconds.
+        self.pass_until(Timestamp(at.micros() + 120_000_000));
+        let deadline = Instant::now() + Duration::from_secs(600);
+        let upkeep = &self.metrics.store.upkeep;
+        let is_behind = || {
+            let hour = at.micros().div_euclid(zone::HOUR) * zone::HOUR;
+            let day = at.micros().div_euclid(zone::DAY) * zone::DAY;
+            upkeep.rolled_hours.get() < hour || upkeep.rolled_days.get() < day || upkeep.dirty.get() > 0
+        };
+        while is_behind() {
+            ensure!(Instant::now() < deadline, "the rollups are not made: {} hours are dirty", upkeep.dirty.get());
+            std::thread::sleep(Duration::from_millis(20));
+            self.pass_until(Timestamp(self.clock.now().at.micros() + 1_000_000));
+        }
         Ok(())
     }
 

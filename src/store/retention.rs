@@ -71,6 +71,8 @@ pub struct Retention {
     keep_daily: Option<i64>,
     max_size: Option<u64>,
     next: Instant,
+    /// What its intervals go by; see [`Retention::at`].
+    now: Instant,
     in_vain: u32,
     /// The file is over its bound, and there is no day that may go.
     pub is_over: bool,
@@ -81,27 +83,34 @@ pub struct Retention {
 impl Retention {
     /// As `config` says.
     pub fn new(config: &config::Store) -> Self {
+        let now = Instant::now();
         let micros = |d: Option<Duration>| d.map(|d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX));
         Self {
             keep_readings: micros(config.keep_readings),
             keep_hourly: micros(config.keep_hourly),
             keep_daily: micros(config.keep_daily),
             max_size: config.max_size,
-            next: Instant::now() + FIRST,
+            next: now + FIRST,
+            now,
             in_vain: 0,
             is_over: false,
             blocks: None,
         }
     }
 
+    /// It is `now` from now on.
+    pub fn at(&mut self, now: Instant) {
+        self.now = now;
+    }
+
     /// Whether [`Retention::step`] has to look.
     pub fn has_step(&self) -> bool {
-        Instant::now() >= self.next
+        self.now >= self.next
     }
 
     /// A step has failed: the next is put off.
     pub fn put_off(&mut self) {
-        self.next = Instant::now() + LOOK;
+        self.next = self.now + LOOK;
     }
 
     /// Removes at most one day of readings, or what is over its time in the rollups, and gives the blocks back with a checkpoint.
@@ -152,7 +161,7 @@ impl Retention {
         } else {
             self.in_vain = 0;
         }
-        self.next = Instant::now() + LOOK;
+        self.next = self.now + LOOK;
         Ok(None)
     }
 

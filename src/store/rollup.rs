@@ -56,13 +56,21 @@ pub struct Rollups {
     dirty_days: bool,
     looked: Instant,
     retry_at: Option<Instant>,
+    /// What its intervals go by; see [`Rollups::at`].
+    now: Instant,
 }
 
 impl Rollups {
     /// As `rolled` was read from the file; days are those of `zone`.
     pub fn new(rolled: Rolled, zone: Tz) -> Self {
-        let marked = (rolled.dirty() > 0).then(Instant::now);
-        Self { rolled: Arc::new(rolled), zone, marked, dirty_days: true, looked: Instant::now(), retry_at: None }
+        let now = Instant::now();
+        let marked = (rolled.dirty() > 0).then_some(now);
+        Self { rolled: Arc::new(rolled), zone, marked, dirty_days: true, looked: now, retry_at: None, now }
+    }
+
+    /// It is `now` from now on.
+    pub fn at(&mut self, now: Instant) {
+        self.now = now;
     }
 
     /// What commits go by. Let go of it before the next step, or the step copies it.
@@ -120,7 +128,7 @@ impl Rollups {
     pub fn marked(&mut self, marks: impl IntoIterator<Item = Mark>) {
         self.rolled_mut().marked(marks);
         if self.rolled.dirty() > 0 {
-            self.marked.get_or_insert_with(Instant::now);
+            self.marked.get_or_insert(self.now);
         }
     }
 
@@ -129,13 +137,16 @@ impl Rollups {
     /// # Errors
     /// Whatever DuckDB reports.
     pub fn look_again(&mut self, connection: &Connection) -> duckdb::Result<()> {
-        *self = Self { retry_at: self.retry_at, ..Self::new(Rolled::read(connection)?, self.zone) };
+        let (retry_at, now) = (self.retry_at, self.now);
+        let rolled = Rolled::read(connection)?;
+        let marked = (rolled.dirty() > 0).then_some(now);
+        *self = Self { retry_at, now, marked, looked: now, ..Self::new(rolled, self.zone) };
         Ok(())
     }
 
     /// A step has failed: the next is put off.
     pub fn put_off(&mut self) {
-        self.retry_at = Some(Instant::now() + RETRY);
+        self.retry_at = Some(self.now + RETRY);
     }
 
     /// Whether so much has to be computed again that commits wait for it.
@@ -144,16 +155,20 @@ impl Rollups {
     }
 
     fn is_put_off(&self) -> bool {
-        self.retry_at.is_some_and(|at| Instant::now() < at)
+        self.retry_at.is_some_and(|at| self.now < at)
     }
 
     /// Whether [`Rollups::step`] may have something to do.
     pub fn has_step(&self) -> bool {
-        !self.is_put_off() && (self.is_settled() || self.looked.elapsed() >= LOOK)
+        !self.is_put_off() && (self.is_settled() || self.since(self.looked) >= LOOK)
     }
 
     fn is_settled(&self) -> bool {
-        self.rolled.dirty() >= MANY || self.marked.is_some_and(|since| since.elapsed() >= SETTLE)
+        self.rolled.dirty() >= MANY || self.marked.is_some_and(|marked| self.since(marked) >= SETTLE)
+    }
+
+    fn since(&self, then: Instant) -> Duration {
+        self.now.saturating_duration_since(then)
     }
 
     /// Does one step; `None` when there is nothing to do at present. `now` is the time where the clock is right: without it
@@ -173,7 +188,7 @@ impl Rollups {
             self.dirty_days = false;
         }
         let Some(now) = now else {
-            self.looked = Instant::now();
+            self.looked = self.now;
             return Ok(None);
         };
         let close = hour_of(Timestamp(now.micros().saturating_sub(GRACE)));
@@ -185,7 +200,7 @@ impl Rollups {
         if let Some(step) = self.close_day(connection)? {
             return Ok(Some(step));
         }
-        self.looked = Instant::now();
+        self.looked = self.now;
         Ok(None)
     }
 

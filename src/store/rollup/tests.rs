@@ -38,7 +38,7 @@ impl Bench {
     fn work(&mut self, now: i64) -> Step {
         let mut all = Step::default();
         loop {
-            self.rollups.marked = self.rollups.marked.map(|_| Instant::now().checked_sub(2 * SETTLE).unwrap());
+            self.rollups.marked = self.rollups.marked.map(|_| self.rollups.now.checked_sub(2 * SETTLE).unwrap());
             let Some(step) = self.rollups.step(&self.f.root, Some(Timestamp(now))).unwrap() else { return all };
             all.hours += step.hours;
             all.days += step.days;
@@ -120,7 +120,7 @@ fn without_a_right_clock_nothing_closes_and_what_is_dirty_is_computed() {
     assert_eq!(b.rollups.step(&b.f.root, None).unwrap(), None);
     b.work(START + 2 * HOUR);
     b.commit(&[row(START + 1, 1, 500.0)]);
-    b.rollups.marked = Instant::now().checked_sub(SETTLE);
+    b.rollups.marked = b.rollups.now.checked_sub(SETTLE);
     assert_eq!(b.rollups.step(&b.f.root, None).unwrap(), Some(Step { hours: 1, days: 0 }));
     assert_eq!(b.all("SELECT max::VARCHAR FROM g.hourly"), ["500.0"]);
 }
@@ -271,7 +271,7 @@ proptest! {
                     prop_assert_eq!(b.differences(), Vec::<String>::new());
                 }
                 Move::Crash => {
-                    b.rollups.marked = b.rollups.marked.map(|_| Instant::now().checked_sub(2 * SETTLE).unwrap());
+                    b.rollups.marked = b.rollups.marked.map(|_| b.rollups.now.checked_sub(2 * SETTLE).unwrap());
                     b.rollups.step(&b.f.root, Some(Timestamp(now))).unwrap();
                     b.restart();
                 }
