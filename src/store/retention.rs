@@ -453,14 +453,11 @@ mod tests {
         let f = Fixture::new(Limits::default());
         let mut rollups = days(&f, 2, 400);
         let mut retention = retention(Some(RESERVE)).beside(f.reader.clone());
-        let (began, begun) = std::sync::mpsc::channel();
         let reader = f.reader.clone();
         let query = std::thread::spawn(move || {
-            let _ = began.send(());
             // Longer than it is waited for.
             reader.wait_for_test("SELECT count(*) FROM g.readings a, g.readings b WHERE a.value + b.value < 0")
         });
-        begun.recv().unwrap();
         while f.reader.is_idle_for_test() {
             std::thread::yield_now();
         }
