@@ -75,6 +75,8 @@ pub struct Retention {
     /// Whose queries keep blocks from becoming free.
     reader: Option<Reader>,
     next: Instant,
+    /// What its intervals go by; see [`Retention::at`].
+    now: Instant,
     in_vain: u32,
     /// The file is over its bound, and there is no day that may go.
     pub is_over: bool,
@@ -85,6 +87,7 @@ pub struct Retention {
 impl Retention {
     /// As `config` says.
     pub fn new(config: &config::Store) -> Self {
+        let now = Instant::now();
         let micros = |d: Option<Duration>| d.map(|d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX));
         Self {
             keep_readings: micros(config.keep_readings),
@@ -92,11 +95,17 @@ impl Retention {
             keep_daily: micros(config.keep_daily),
             max_size: config.max_size,
             reader: None,
-            next: Instant::now() + FIRST,
+            next: now + FIRST,
+            now,
             in_vain: 0,
             is_over: false,
             blocks: None,
         }
+    }
+
+    /// It is `now` from now on.
+    pub fn at(&mut self, now: Instant) {
+        self.now = now;
     }
 
     /// Beside the queries of `reader`, which are held up while blocks are given back.
@@ -107,12 +116,12 @@ impl Retention {
 
     /// Whether [`Retention::step`] has to look.
     pub fn has_step(&self) -> bool {
-        Instant::now() >= self.next
+        self.now >= self.next
     }
 
     /// A step has failed: the next is put off.
     pub fn put_off(&mut self) {
-        self.next = Instant::now() + LOOK;
+        self.next = self.now + LOOK;
     }
 
     /// Removes at most one day of readings, or what is over its time in the rollups, and gives the blocks back with a checkpoint.
@@ -163,7 +172,7 @@ impl Retention {
         } else {
             self.in_vain = 0;
         }
-        self.next = Instant::now() + LOOK;
+        self.next = self.now + LOOK;
         Ok(None)
     }
 
@@ -444,14 +453,11 @@ mod tests {
         let f = Fixture::new(Limits::default());
         let mut rollups = days(&f, 2, 400);
         let mut retention = retention(Some(RESERVE)).beside(f.reader.clone());
-        let (began, begun) = std::sync::mpsc::channel();
         let reader = f.reader.clone();
         let query = std::thread::spawn(move || {
-            let _ = began.send(());
             // Longer than it is waited for.
             reader.wait_for_test("SELECT count(*) FROM g.readings a, g.readings b WHERE a.value + b.value < 0")
         });
-        begun.recv().unwrap();
         while f.reader.is_idle_for_test() {
             std::thread::yield_now();
         }

@@ -76,12 +76,15 @@ pub struct Rollups {
     last: Timestamp,
     /// When that was more than a day before.
     leapt: Option<Instant>,
+    /// What its intervals go by; see [`Rollups::at`].
+    now: Instant,
 }
 
 impl Rollups {
     /// As `rolled` was read from the file; days are those of `zone`.
     pub fn new(rolled: Rolled, zone: Tz) -> Self {
-        let marked = (rolled.dirty() > 0).then(Instant::now);
+        let now = Instant::now();
+        let marked = (rolled.dirty() > 0).then_some(now);
         Self {
             last: rolled.hours,
             leapt: None,
@@ -91,9 +94,15 @@ impl Rollups {
             settle: SETTLE,
             cleared: None,
             dirty_days: true,
-            looked: Instant::now(),
+            looked: now,
             retry_at: None,
+            now,
         }
+    }
+
+    /// It is `now` from now on.
+    pub fn at(&mut self, now: Instant) {
+        self.now = now;
     }
 
     /// What commits go by. Let go of it before the next step, or the step copies it.
@@ -151,8 +160,8 @@ impl Rollups {
     pub fn marked(&mut self, marks: impl IntoIterator<Item = Mark>) {
         self.rolled_mut().marked(marks);
         if self.rolled.dirty() > 0 && self.marked.is_none() {
-            self.marked = Some(Instant::now());
-            let soon = self.cleared.is_some_and(|at| at.elapsed() < self.settle * SOON);
+            self.marked = Some(self.now);
+            let soon = self.cleared.is_some_and(|at| self.since(at) < self.settle * SOON);
             self.settle = if soon { (self.settle * 2).min(SETTLE_MOST) } else { SETTLE };
         }
     }
@@ -162,14 +171,16 @@ impl Rollups {
     /// # Errors
     /// Whatever DuckDB reports.
     pub fn look_again(&mut self, connection: &Connection) -> duckdb::Result<()> {
+        let (retry_at, last, leapt, now) = (self.retry_at, self.last, self.leapt, self.now);
         let rolled = Rolled::read(connection)?;
-        *self = Self { retry_at: self.retry_at, last: self.last, leapt: self.leapt, ..Self::new(rolled, self.zone) };
+        let marked = (rolled.dirty() > 0).then_some(now);
+        *self = Self { retry_at, last, leapt, now, marked, looked: now, ..Self::new(rolled, self.zone) };
         Ok(())
     }
 
     /// A step has failed: the next is put off.
     pub fn put_off(&mut self) {
-        self.retry_at = Some(Instant::now() + RETRY);
+        self.retry_at = Some(self.now + RETRY);
     }
 
     /// Whether so much has to be computed again that commits wait for it.
@@ -178,16 +189,20 @@ impl Rollups {
     }
 
     fn is_put_off(&self) -> bool {
-        self.retry_at.is_some_and(|at| Instant::now() < at)
+        self.retry_at.is_some_and(|at| self.now < at)
     }
 
     /// Whether [`Rollups::step`] may have something to do.
     pub fn has_step(&self) -> bool {
-        !self.is_put_off() && (self.is_settled() || self.looked.elapsed() >= LOOK)
+        !self.is_put_off() && (self.is_settled() || self.since(self.looked) >= LOOK)
     }
 
     fn is_settled(&self) -> bool {
-        self.rolled.dirty() >= MANY || self.marked.is_some_and(|since| since.elapsed() >= self.settle)
+        self.rolled.dirty() >= MANY || self.marked.is_some_and(|marked| self.since(marked) >= self.settle)
+    }
+
+    fn since(&self, then: Instant) -> Duration {
+        self.now.saturating_duration_since(then)
     }
 
     /// Does one step; `None` when there is nothing to do at present. `now` is the time where the clock is right: without it
@@ -207,12 +222,12 @@ impl Rollups {
             self.dirty_days = false;
         }
         let Some(now) = now else {
-            self.looked = Instant::now();
+            self.looked = self.now;
             return Ok(None);
         };
         let close = hour_of(Timestamp(now.micros().saturating_sub(GRACE)));
         if self.last != Timestamp(i64::MIN) && close.micros() - self.last.micros() > DAY {
-            self.leapt = Some(Instant::now());
+            self.leapt = Some(self.now);
         }
         self.last = close;
         if self.rolled.hours > now && self.reopen(connection, close)? {
@@ -226,7 +241,7 @@ impl Rollups {
         if let Some(step) = self.close_day(connection)? {
             return Ok(Some(step));
         }
-        self.looked = Instant::now();
+        self.looked = self.now;
         Ok(None)
     }
 
@@ -281,7 +296,7 @@ impl Rollups {
         self.dirty_days |= !days.is_empty();
         self.rolled_mut().computed(&marks);
         if self.rolled.dirty() == 0 {
-            (self.marked, self.cleared) = (None, Some(Instant::now()));
+            (self.marked, self.cleared) = (None, Some(self.now));
         }
         Ok(step)
     }
@@ -333,7 +348,7 @@ impl Rollups {
 
     /// Whether the clock has leapt ahead not long ago: what is old by it may not be.
     pub fn has_leapt(&self) -> bool {
-        self.leapt.is_some_and(|at| at.elapsed() < LEAP)
+        self.leapt.is_some_and(|at| self.since(at) < LEAP)
     }
 
     /// Closes all that has ended by `now`.

@@ -439,9 +439,7 @@ impl Writer {
         if room && let Err(error) = ledger::write_alone(&self.root.connection, &page) {
             tracing::warn!(%error, "duplicates, conflicts and clock errors of the last hour are not in the file");
         }
-        if !room {
-            tracing::warn!("no checkpoint at the end for lack of space; the next start replays the WAL");
-        } else {
+        if room {
             self.close_days();
             if let Err(error) = self.root.connection.execute_batch("CHECKPOINT g") {
                 // It loses nothing: the WAL stays and is replayed at the next start.
@@ -450,6 +448,8 @@ impl Writer {
             } else {
                 self.suspicion.closed();
             }
+        } else {
+            tracing::warn!("no checkpoint at the end for lack of space; the next start replays the WAL");
         }
         if let Err(error) = self.root.detach() {
             tracing::warn!(%error, "the database was not closed cleanly");

@@ -24,7 +24,7 @@ const MAX_FAILED: usize = 1_024;
 
 /// Word from the writer about an envelope of this port. Only what holds a permit sends one, so the permits bound them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Word {
+pub enum Word {
     /// The envelope of this number is not stored.
     Failed(u64),
     /// The writer has come to the end of a batch: everything of it was answered before.
@@ -33,7 +33,7 @@ pub(super) enum Word {
 
 /// Decodes what the port says and keeps what it is to be told.
 #[derive(Debug)]
-pub(super) struct Feed {
+pub struct Feed {
     lines: Lines,
     format: Format,
     desk: Desk,
@@ -78,7 +78,8 @@ struct Desk {
 }
 
 impl Feed {
-    pub(super) fn new(
+    /// A feed of the port of `config` before its first connection; `words` are for [`Feed::hear`].
+    pub fn new(
         config: &config::Serial,
         intake: Intake,
         clock: Clock,
@@ -131,7 +132,7 @@ impl Feed {
     ///
     /// # Errors
     /// [`Closed`] when the store takes no more.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), Closed> {
+    pub fn read(&mut self, bytes: &[u8]) -> Result<(), Closed> {
         let Self { lines, format, desk } = self;
         let arrival = desk.clock.now();
         let mut content = Decoded::default();

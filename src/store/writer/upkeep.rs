@@ -36,6 +36,9 @@ impl Writer {
     pub(super) fn keep_up(&mut self) -> Result<bool, WriterError> {
         let mut more = false;
         loop {
+            let now = self.time.instant();
+            self.rollups.at(now);
+            self.retention.at(now);
             let retention = self.retention.has_step();
             if !(self.rollups.has_step() || retention || self.names_due()) || self.space.look() == Room::None {
                 return Ok(more);
