@@ -19,7 +19,7 @@ use crate::sqlite::{Key, Sqlite};
 const NODE: &str = "node3";
 const METRIC: &str = "temperature";
 /// Number of the series in SQLite, which has no names.
-const SERIES: usize = 15;
+const SERIES: i64 = 15;
 const DAY: i64 = 86_400;
 
 /// What is asked.
