@@ -24,9 +24,10 @@ use gadwall::codec::topic::Pattern;
 use gadwall::config::{self, MqttFormat, Subscription, Trust};
 use gadwall::metrics::{Metrics, SourceStatus};
 use gadwall::pipeline::{Intake, Outlet, channel};
-use gadwall::reading::{Decoded, Delivery, Envelope, Receipt, Timestamp};
-use gadwall::source::mqtt::message;
+use gadwall::reading::{Arrival, Decoded, Delivery, Envelope, Receipt, Timestamp};
+use gadwall::source::mqtt::message::{self, Received};
 use gadwall::source::serial::feed::Feed;
+use gadwall::zone::Tz;
 use rumqttc::v5::mqttbytes::v5::Publish;
 
 /// The accepted figures.
@@ -353,9 +354,13 @@ fn publication(n: usize) -> Publish {
     }
 }
 
+fn received(publish: &Publish) -> Received<'_> {
+    Received { topic: &publish.topic, payload: &publish.payload, retain: publish.retain }
+}
+
 fn subscriptions() -> anyhow::Result<Vec<Subscription>> {
     let topic = Pattern::parse("zigbee2mqtt/{node}")?;
-    Ok(vec![Subscription { topic, format: MqttFormat::Json, time: None, qos: 1 }])
+    Ok(vec![Subscription { topic, format: MqttFormat::Json, time: None, timezone: None, qos: 1 }])
 }
 
 fn json_decode() -> anyhow::Result<()> {
@@ -363,8 +368,9 @@ fn json_decode() -> anyhow::Result<()> {
     let messages: Vec<Publish> = (0..COMMITS * MESSAGES).map(publication).collect();
     let mut readings = 0;
     skip();
+    let arrival = Arrival { at: Timestamp::from_secs(1_760_000_000), boottime: 0, trusted: true };
     for publish in &messages {
-        readings += message::read(&subscriptions, publish).content.readings.len();
+        readings += message::read(&subscriptions, received(publish), arrival, Tz::UTC).content.readings.len();
     }
     mark("json-message-decode", COMMITS * MESSAGES);
     ensure!(readings == COMMITS * MESSAGES * OF_MESSAGE, "{readings} readings were decoded");
@@ -379,13 +385,14 @@ fn json() -> anyhow::Result<()> {
     let send = |publish: &Publish| -> anyhow::Result<()> {
         bench.machine.pass(Duration::from_millis(10));
         let arrival = bench.clock.now();
-        let content = message::read(&subscriptions, publish).content;
-        let delivery = message::needs_delivery(&content, arrival).then(|| Delivery {
+        let message = message::read(&subscriptions, received(publish), arrival, Tz::UTC);
+        let delivery = message::needs_delivery(&message, arrival).then(|| Delivery {
             packet: publish.pkid,
             dup: publish.dup,
-            digest: message::digest(publish),
+            digest: message::digest(&publish.topic, &publish.payload),
             part: 0,
         });
+        let content = message.content;
         let (source, receipt) = (Arc::clone(&source), Receipt::new(|_| {}));
         bench.intake.try_send(Envelope { source, arrival, content, delivery, waiting: false, receipt })?;
         Ok(())

@@ -41,7 +41,8 @@ pub fn record_with(key: &str, unit: &str, runs: &[f64], note: &str) -> anyhow::R
         "mode": env("GADWALL_BENCH_MODE"),
     });
     let file = folder()?.join("results.jsonl");
-    let mut file = OpenOptions::new().create(true).append(true).open(&file).with_context(|| file.display().to_string())?;
+    let mut file =
+        OpenOptions::new().create(true).append(true).open(&file).with_context(|| file.display().to_string())?;
     file.write_all(format!("{line}\n").as_bytes())?;
     let spread = Spread::of(runs);
     println!("{key:44} {:>12} {unit}  {}", short(spread.median), spread.range());

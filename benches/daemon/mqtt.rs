@@ -20,7 +20,7 @@ use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 
 use crate::broker;
 use crate::common::result::record;
-use crate::harness::{Broker, Setup, Settings};
+use crate::harness::{Broker, Settings, Setup};
 use crate::{quick, record_waits};
 
 /// The client id, and with it the session that holds the backlog.
@@ -112,8 +112,13 @@ fn durable(broker: &Broker, messages: usize) -> anyhow::Result<f64> {
 fn decode(broker: &Broker, messages: usize) -> anyhow::Result<f64> {
     let mut config = config::Mqtt::new("home".into(), broker.url().parse()?);
     config.client_id = Some(CLIENT.into());
-    config.subscribe =
-        vec![Subscription { topic: Pattern::parse("sensors/{node}")?, format: MqttFormat::Json, time: None, qos: 1 }];
+    config.subscribe = vec![Subscription {
+        topic: Pattern::parse("sensors/{node}")?,
+        format: MqttFormat::Json,
+        time: None,
+        timezone: None,
+        qos: 1,
+    }];
     let metrics = Arc::new(Metrics::default());
     let status = metrics.add_source(SourceStatus::new("home".into(), "mqtt", config.url.to_string()));
     let (intake, outlet) = pipeline::channel(&config::Intake::default(), Arc::clone(&metrics));

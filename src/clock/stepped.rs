@@ -1,7 +1,7 @@
 //! A machine whose clocks stand still until a test or a benchmark moves them.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use super::{Clock, Machine};

@@ -5,7 +5,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::store::reader::QueryError;
+use crate::reading::Timestamp;
+use crate::store::reader::{QueryError, Width};
 
 /// Seconds after which a client should ask again, when the store was busy.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("2");
@@ -97,6 +98,30 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "too-many-names", message)
     }
 
+    /// More buckets than an answer may have, in all of its pages.
+    pub(super) fn too_many_buckets(
+        buckets: u64,
+        width: Width,
+        (start, end): (Timestamp, Timestamp),
+        most: u64,
+    ) -> Self {
+        let message = format!(
+            "{buckets} buckets of {width} from {start} to {end}: expected at most {most}; \
+             ask for wider buckets or a shorter range"
+        );
+        Self::new(StatusCode::BAD_REQUEST, "too-many-buckets", message)
+    }
+
+    /// More rows than an answer may have; `what` says which.
+    pub(super) fn too_many_rows(what: &str, most: usize) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "too-many-rows", format!("{what}: expected at most {most} together"))
+    }
+
+    /// What was asked for cannot be told any more, because retention has removed readings.
+    pub(super) fn removed(before: Timestamp, what: &str) -> Self {
+        Self::new(StatusCode::GONE, "removed", format!("readings before {before} were removed: {what}"))
+    }
+
     /// No route of this path.
     pub(super) fn path(path: &str, index: &str) -> Self {
         let routes: Vec<&str> =
@@ -108,6 +133,27 @@ impl ApiError {
     /// Another method than `GET`.
     pub(super) fn method() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path answers to GET only")
+    }
+
+    /// Memory is above its limit.
+    pub(super) fn memory() -> Self {
+        let message =
+            "memory is above its limit ([memory] limit): queries are refused until it is below; ask again in a moment";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "memory", message)
+    }
+
+    /// All connections for questions for data have one.
+    pub(super) fn no_place() -> Self {
+        let message = "too many requests are being answered; try again in a moment ([http] max-connections)";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
+    }
+
+    /// So many exports are on their way.
+    pub(super) fn exports(most: usize) -> Self {
+        let many = if most == 1 { "another export is" } else { &format!("{most} exports are") };
+        let message =
+            format!("{many} on the way; try again when one is over, or ask for at most 1000 readings at a time");
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message)
     }
 
     /// No token, or another one.
@@ -123,6 +169,7 @@ impl From<QueryError> for ApiError {
             QueryError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy"),
             QueryError::TooLong => (StatusCode::GATEWAY_TIMEOUT, "too-long"),
             QueryError::TooLarge => (StatusCode::BAD_REQUEST, "too-large"),
+            QueryError::Damaged(_) => (StatusCode::INTERNAL_SERVER_ERROR, "damaged"),
             QueryError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "store-down"),
         };
         Self::new(status, code, error.to_string())

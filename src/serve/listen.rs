@@ -1,20 +1,29 @@
 //! The listening socket and its connections.
 
+use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use hyper::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::{JoinError, JoinSet};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet, yield_now};
+use tokio::time::{sleep, timeout};
 
+use super::error::ApiError;
 use super::patient::Patient;
+use super::places::{Place, Places};
+use super::turn_body::TurnBody;
 use super::{State, router};
 use crate::config;
 
@@ -23,9 +32,6 @@ const BUFFER: usize = 16 * 1024;
 
 /// First and longest pause after a failed accept.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
-
-/// How often the bytes written are looked at, so that those of a new day are told from those of the one before.
-const DAY_WATCH: Duration = Duration::from_secs(30);
 
 /// Listens on `[http] listen`.
 ///
@@ -51,7 +57,8 @@ pub async fn bind(config: &config::Http) -> io::Result<TcpListener> {
 
 /// Answers requests until `stop` is true or its sender is gone. Requests in progress then have two seconds to end.
 ///
-/// Needs a runtime with timers and I/O. At most `[http] max-connections` are open; others wait in the kernel's backlog.
+/// Needs a runtime with timers and I/O. Every connection is accepted; when there are more than `[http] max-connections`
+/// and a few, one is closed for each new one: see [`super::places`].
 ///
 /// # Errors
 /// The listening socket is broken. That the machine has no file descriptors or memory for another connection is none:
@@ -59,22 +66,25 @@ pub async fn bind(config: &config::Http) -> io::Result<TcpListener> {
 pub async fn run(listener: TcpListener, state: State, stop: watch::Receiver<bool>) -> io::Result<()> {
     let state = Arc::new(state);
     let router = router(Arc::clone(&state));
-    let places = Arc::new(Semaphore::new(state.max_connections));
+    let places = Places::new(state.max_connections, Arc::clone(&state.metrics));
     let mut connections = JoinSet::new();
     let mut stopping = stop.clone();
-    let mut day_watch = interval(DAY_WATCH);
-    day_watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut acceptor = Acceptor { listener, places, pause: None };
+    let mut acceptor = Acceptor { listener, pause: None };
     loop {
         tokio::select! {
             () = stopped(&mut stopping) => break,
-            _ = day_watch.tick() => {
-                state.written.now(state.clock.now().at);
-            }
             Some(ended) = connections.join_next() => pass_panic_on(ended),
             accepted = acceptor.accept() => {
-                let (stream, place) = accepted?;
+                let stream = accepted?;
+                let place = loop {
+                    match places.enter() {
+                        Ok(place) => break place,
+                        Err(wait) => sleep(wait).await,
+                    }
+                };
                 connections.spawn(converse(stream, place, router.clone(), Arc::clone(&state), stop.clone()));
+                // A request that is there already is read, and what was closed for it is gone, before the next one comes.
+                yield_now().await;
             }
         }
     }
@@ -93,15 +103,13 @@ pub async fn run(listener: TcpListener, state: State, stop: watch::Receiver<bool
 
 struct Acceptor {
     listener: TcpListener,
-    places: Arc<Semaphore>,
     /// Set after an error: how long to wait before the next try.
     pause: Option<Duration>,
 }
 
 impl Acceptor {
-    /// The next connection, once there is a place for it. Can be dropped and called again without losing one.
-    async fn accept(&mut self) -> io::Result<(TcpStream, OwnedSemaphorePermit)> {
-        let place = Arc::clone(&self.places).acquire_owned().await.expect("the semaphore is never closed");
+    /// The next connection. Can be dropped and called again without losing one.
+    async fn accept(&mut self) -> io::Result<TcpStream> {
         loop {
             if let Some(pause) = self.pause {
                 sleep(pause).await;
@@ -109,7 +117,7 @@ impl Acceptor {
             match self.listener.accept().await {
                 Ok((stream, _)) => {
                     self.pause = None;
-                    return Ok((stream, place));
+                    return Ok(stream);
                 }
                 // The client was gone before it was accepted.
                 Err(e) if matches!(e.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset) => {}
@@ -128,27 +136,43 @@ impl Acceptor {
     }
 }
 
-/// Answers the requests of one connection.
-async fn converse(
-    stream: TcpStream,
-    _place: OwnedSemaphorePermit,
-    router: Router,
-    state: Arc<State>,
-    mut stop: watch::Receiver<bool>,
-) {
+/// Whether a request is for what needs the store, and may take its time.
+fn is_for_data(request: &Request<Incoming>) -> bool {
+    request.uri().path().starts_with("/api/")
+}
+
+/// Answers the requests of one connection until its end, or until others need its place.
+async fn converse(stream: TcpStream, place: Place, router: Router, state: Arc<State>, mut stop: watch::Receiver<bool>) {
     // Without it the end of an answer can wait for the client's delayed acknowledgement.
     if let Err(e) = stream.set_nodelay(true) {
         tracing::debug!("TCP_NODELAY: {e}");
     }
-    let stream = TokioIo::new(Patient::new(stream, state.patience.write));
+    let place = Arc::new(place);
+    let stream = TokioIo::new(Patient::new(stream, Arc::clone(&place), state.patience.write));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(|mut request: Request<Incoming>| {
+        let turn = place.asked(is_for_data(&request));
+        let answer = turn.as_ref().ok().map(|turn| {
+            request.extensions_mut().insert(turn.clone());
+            router.call(request)
+        });
+        async {
+            let (Ok(turn), Some(answer)) = (turn, answer) else { return Ok(ApiError::no_place().into_response()) };
+            let answer: Response = answer.await?;
+            turn.answering();
+            Ok::<_, Infallible>(answer.map(|body| Body::new(TurnBody::new(body, turn))))
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(state.patience.header)
         .max_buf_size(BUFFER)
-        .serve_connection(stream, TowerToHyperService::new(router));
+        .serve_connection(stream, service);
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        // Dropped as it is.
+        () = place.wanted() => return,
         () = stopped(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await

@@ -2,23 +2,27 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::places::Place;
+
 /// A stream whose writes fail with [`io::ErrorKind::TimedOut`] once they have made no progress for a while. Reads are
-/// not limited here: the time for a request's header is.
+/// not limited here: the time for a request's header is. What was flushed is told to its place.
 pub(super) struct Patient<T> {
     stream: T,
+    place: Arc<Place>,
     patience: Duration,
     stuck: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> Patient<T> {
-    pub(super) fn new(stream: T, patience: Duration) -> Self {
-        Self { stream, patience, stuck: None }
+    pub(super) fn new(stream: T, place: Arc<Place>, patience: Duration) -> Self {
+        Self { stream, place, patience, stuck: None }
     }
 
     /// Passes `written` on, or fails when it has been pending for too long.
@@ -62,7 +66,12 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Patient<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let flushed = Pin::new(&mut self.stream).poll_flush(cx);
+        // It is called once everything was written.
+        if matches!(flushed, Poll::Ready(Ok(()))) {
+            self.place.flushed();
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{RawQuery, State as Shared};
+use axum::extract::{Extension, RawQuery, State as Shared};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
@@ -18,6 +18,7 @@ use super::error::ApiError;
 use super::names::{self, Label};
 use super::nodes::received_at;
 use super::params::{Params, check_range};
+use super::places::Turn;
 use crate::reading::Timestamp;
 use crate::store::catalog::Catalog;
 use crate::store::reader::{Cursor, QueryError, Row, Selection, Walk};
@@ -71,6 +72,7 @@ impl<'a> Line<'a> {
 /// The route.
 pub(super) async fn readings(
     Shared(state): Shared<Arc<State>>,
+    Extension(turn): Extension<Turn>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ApiError> {
     let params = Params::parse(query.as_deref(), &KNOWN)?;
@@ -98,6 +100,9 @@ pub(super) async fn readings(
     let mut pages = Pages { state, walk, format, left, last: None, stage: Stage::Begin, next: None };
     // The first page tells whether the store answers at all: its errors still have a status.
     let first = pages.next().await?.unwrap_or_default();
+    if pages.stage != Stage::End && pages.left != Some(0) {
+        turn.export().map_err(ApiError::exports)?;
+    }
     match format {
         Format::Csv if left.is_some() => {
             let mut body = first.to_vec();
@@ -120,7 +125,7 @@ pub(super) async fn readings(
 const CSV: &str = "text/csv; charset=utf-8; header=present";
 
 /// The series of the asked nodes and metrics; each must be there.
-fn select(catalog: &Catalog, nodes: &[&str], metrics: &[&str]) -> Result<Selection, ApiError> {
+pub(super) fn select(catalog: &Catalog, nodes: &[&str], metrics: &[&str]) -> Result<Selection, ApiError> {
     if nodes.is_empty() && metrics.is_empty() {
         return Ok(Selection::All);
     }

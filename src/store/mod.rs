@@ -4,10 +4,14 @@ mod admission;
 mod bounds;
 pub mod catalog;
 mod commit;
+pub mod compact;
 mod floor;
 mod forget;
+mod last_batch;
+pub mod ledger;
 mod lock;
 mod open;
+mod percentile;
 mod plan;
 mod poison;
 pub mod reader;
@@ -19,6 +23,7 @@ mod rollup;
 mod rows;
 pub mod schema;
 mod space;
+mod suspicion;
 #[cfg(test)]
 mod tests;
 mod timekeeper;
@@ -37,6 +42,7 @@ use crate::config;
 use crate::metrics::Metrics;
 use catalog::Catalog;
 use recovery::Watch;
+use suspicion::Suspicion;
 
 /// An opened store.
 pub struct Store {
@@ -59,6 +65,7 @@ pub struct Store {
 /// [`OpenError::Lock`], [`OpenError::Newer`], [`OpenError::Folder`] and [`OpenError::Stopped`].
 pub fn start(config: &config::Store, metrics: &Arc<Metrics>, watch: &mut dyn Watch) -> Result<Store, OpenError> {
     let lock = lock_folder(config)?;
+    compact::remove_leftovers(&config.path);
     let loaded = recovery::start(config, metrics, watch)?;
     loaded.into_store(config, metrics, lock)
 }
@@ -69,6 +76,7 @@ pub fn start(config: &config::Store, metrics: &Arc<Metrics>, watch: &mut dyn Wat
 /// [`OpenError`]; nothing was changed for [`OpenError::Lock`] and [`OpenError::Newer`].
 pub fn open(config: &config::Store, metrics: &Arc<Metrics>) -> Result<Store, OpenError> {
     let lock = lock_folder(config)?;
+    compact::remove_leftovers(&config.path);
     load(config)?.into_store(config, metrics, lock)
 }
 
@@ -82,10 +90,8 @@ fn lock_folder(config: &config::Store) -> Result<Lock, OpenError> {
 struct Loaded {
     root: open::Root,
     catalog: Catalog,
-    commits: (i64, redelivery::Unconfirmed),
-    trim: bounds::Trim,
+    known: writer::Known,
     readings: i64,
-    rolled: rolled::Rolled,
 }
 
 fn load(config: &config::Store) -> Result<Loaded, OpenError> {
@@ -97,20 +103,22 @@ fn load(config: &config::Store) -> Result<Loaded, OpenError> {
     let trim = bounds::Trim::new(root.count("dead_letters").map_err(explain)?, root.count("events").map_err(explain)?);
     let readings = root.count("readings").map_err(explain)?;
     let rolled = rolled::Rolled::read(&root.connection).map_err(explain)?;
-    Ok(Loaded { root, catalog, commits, trim, readings, rolled })
+    let last_batch = last_batch::LastBatch::beside(&config.path);
+    Ok(Loaded { root, catalog, known: writer::Known { commits, trim, rolled, last_batch }, readings })
 }
 
 impl Loaded {
     fn into_store(self, config: &config::Store, metrics: &Arc<Metrics>, lock: Lock) -> Result<Store, OpenError> {
-        let Self { root, catalog, commits, trim, readings, rolled } = self;
+        let Self { root, catalog, known, readings } = self;
         metrics.store.readings.set(readings);
         metrics.store.nodes.set(i64::try_from(catalog.node_count()).unwrap_or(i64::MAX));
         metrics.store.series.set(i64::try_from(catalog.series_count()).unwrap_or(i64::MAX));
         let catalog: Arc<RwLock<Catalog>> = Arc::new(RwLock::new(catalog));
-        let reader = Reader::new(&root.connection, Arc::clone(&catalog)).map_err(|e| root.explain(e))?;
+        let suspicion = Suspicion::new(&config.path, Arc::clone(metrics));
+        let reader = Reader::new(&root.connection, Arc::clone(&catalog), suspicion).map_err(|e| root.explain(e))?;
         // Its thread begins in a moment; nobody who asks before that must think it stuck.
         metrics.store.writer_alive_at.set(crate::clock::boottime());
-        let writer = Writer::new(root, reader.clone(), catalog, Arc::clone(metrics), config, commits, trim, rolled);
+        let writer = Writer::new(root, reader.clone(), catalog, Arc::clone(metrics), config, known);
         Ok(Store { writer_stop_by: writer.stop_by(), writer, reader, lock })
     }
 }

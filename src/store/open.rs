@@ -16,7 +16,7 @@ use crate::reading::Timestamp;
 /// Bytes of WAL that start a checkpoint. Small, because a WAL is replayed under the memory limit after a crash.
 const CHECKPOINT_THRESHOLD: &str = "4MB";
 /// Bytes of one block of the file. The smallest size that keeps integer compression.
-const BLOCK_SIZE: u32 = 65_536;
+pub const BLOCK_SIZE: u32 = 65_536;
 /// Bytes that a query may spill to disk before it fails.
 const MAX_TEMP: &str = "128MB";
 
@@ -123,6 +123,26 @@ impl Root {
         self.connection.execute_batch("DETACH g")
     }
 
+    /// Attaches the file `copy` as `n`, a new one unless it is there; for [`Access::ReadOnly`] it has to be.
+    ///
+    /// # Errors
+    /// Whatever DuckDB reports; nothing is attached then.
+    pub fn attach_copy(&self, copy: &Path, access: Access) -> duckdb::Result<()> {
+        let options = match access {
+            Access::Write => format!("BLOCK_SIZE {BLOCK_SIZE}"),
+            Access::ReadOnly => "READ_ONLY".to_owned(),
+        };
+        self.connection.execute_batch(&format!("ATTACH {} AS n ({options})", quoted(&copy.to_string_lossy())))
+    }
+
+    /// Lets go of `n`. Fails while it is not attached.
+    ///
+    /// # Errors
+    /// Whatever DuckDB reports.
+    pub fn detach_copy(&self) -> duckdb::Result<()> {
+        self.connection.execute_batch("DETACH n")
+    }
+
     /// Whether the file is attached.
     ///
     /// # Errors
@@ -138,9 +158,16 @@ impl Root {
     /// # Errors
     /// [`OpenError::Newer`] for a file from a newer version, which is left as it is.
     pub fn migrate(&self) -> Result<(), OpenError> {
+        self.migrate_to(schema::MIGRATIONS.len())
+    }
+
+    /// The same, for another version than the newest.
+    ///
+    /// # Errors
+    /// [`OpenError::Newer`] for a file from a newer version, which is left as it is.
+    pub fn migrate_to(&self, version: usize) -> Result<(), OpenError> {
         let found = self.schema_version().map_err(|e| self.explain(e))?;
-        let known = schema::MIGRATIONS.len();
-        let Some(missing) = usize::try_from(found).ok().and_then(|v| schema::MIGRATIONS.get(v..)) else {
+        let Some(missing) = usize::try_from(found).ok().and_then(|v| schema::MIGRATIONS.get(v..version)) else {
             return Err(self.newer(found));
         };
         if missing.is_empty() {
@@ -148,11 +175,11 @@ impl Root {
         }
         let sql = format!(
             "BEGIN TRANSACTION; {} DELETE FROM g.meta WHERE key = 'schema'; \
-             INSERT INTO g.meta VALUES ('schema', '{known}'); COMMIT;",
+             INSERT INTO g.meta VALUES ('schema', '{version}'); COMMIT;",
             missing.concat()
         );
         self.connection.execute_batch(&sql).map_err(|e| self.explain(e))?;
-        tracing::info!(from = found, to = known, path = %self.path.display(), "the schema is up to date");
+        tracing::info!(from = found, to = version, path = %self.path.display(), "the schema is up to date");
         Ok(())
     }
 
@@ -258,6 +285,23 @@ impl Root {
         self.connection.query_row(&format!("SELECT count(*) FROM g.{table}"), [], |r| r.get(0))
     }
 
+    /// Reads every column of every table, to find out whether that is possible.
+    ///
+    /// # Errors
+    /// Whatever DuckDB reports.
+    pub fn read_all(&self) -> duckdb::Result<()> {
+        let mut tables = self
+            .connection
+            .prepare("SELECT table_name FROM duckdb_tables() WHERE database_name = 'g' ORDER BY table_name")?;
+        let tables: Vec<String> = tables.query_map([], |r| r.get(0))?.collect::<duckdb::Result<_>>()?;
+        for table in tables {
+            // Something of each value has to come out, or it would not be read.
+            let sql = format!("SELECT bit_xor(hash(t)) FROM g.main.\"{table}\" t");
+            self.connection.query_row(&sql, [], |_| Ok(()))?;
+        }
+        Ok(())
+    }
+
     /// Time of the last commit as text in UTC, where there was one.
     ///
     /// # Errors
@@ -303,6 +347,6 @@ fn limited_root(config: &config::Store, dir: &Path) -> duckdb::Result<Connection
 }
 
 /// A text as an SQL literal.
-fn quoted(text: &str) -> String {
+pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }

@@ -119,6 +119,7 @@ fn health_and_stats_of_an_idle_daemon() {
         "/store/wal_bytes",
         "/store/readings",
         "/store/recovered",
+        "/store/compactions",
         "/written/bytes",
         "/written/today_bytes",
         "/memory/rss_bytes",

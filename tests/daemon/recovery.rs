@@ -32,6 +32,8 @@ struct Fixture {
     ends: Vec<usize>,
     batches: Vec<Vec<Record>>,
     rounds: i64,
+    /// The file that holds the number of the last batch, as each start finds it.
+    noted: Vec<u8>,
 }
 
 impl Fixture {
@@ -57,7 +59,9 @@ impl Fixture {
             wal.windows(MARK.len()).enumerate().filter(|(_, w)| *w == MARK).map(|(i, _)| i + MARK.len()).collect();
         assert_eq!(ends.len(), LOGGED, "each batch is a transaction");
         assert_eq!(ends[LOGGED - 1], wal.len());
-        Self { hub, daemon, since, main, wal, ends, batches, rounds: 0 }
+        // Of the stop before: it is written once a minute.
+        let noted = fs::read(daemon.database().with_file_name("gadwall.batch")).expect("the last batch");
+        Self { hub, daemon, since, main, wal, ends, batches, rounds: 0, noted }
     }
 
     /// Starts on these files, which must lead to READY, and stores one more batch.
@@ -65,6 +69,7 @@ impl Fixture {
     fn start_on(&mut self, main: Option<&[u8]>, log: Option<&[u8]>) -> Started {
         let database = self.daemon.database().to_owned();
         let _ = fs::remove_dir_all(self.damaged());
+        fs::write(self.batch_file(), &self.noted).expect("writing the file");
         for (path, bytes) in [(database.clone(), main), (wal(&database), log)] {
             let _ = fs::remove_file(&path);
             if let Some(bytes) = bytes {
@@ -89,6 +94,10 @@ impl Fixture {
 
     fn damaged(&self) -> PathBuf {
         self.daemon.database().with_file_name("damaged")
+    }
+
+    fn batch_file(&self) -> PathBuf {
+        self.daemon.database().with_file_name("gadwall.batch")
     }
 
     /// Asserts that the first `n` batches and the new one are stored, and nothing else.
@@ -222,11 +231,12 @@ fn a_database_that_cannot_be_read_is_put_aside_and_a_new_one_begins() {
     let (main, log) = (fixture.main.clone(), fixture.wal.clone());
     let mut headers = main.clone();
     for header in 0..3 {
-        headers[header * 4096 + 100] ^= 1;
+        headers[header * 4096 + 100..][..64].fill(0x5a);
     }
+    let mut magic = main.clone();
+    magic[8..24].fill(0);
     let damaged = [
-        flipped(&main, 9, 0),
-        flipped(&main, 20, 0),
+        magic,
         headers,
         main[..main.len() / 2].to_vec(),
         main[..1_000].to_vec(),
@@ -251,21 +261,72 @@ fn a_database_that_cannot_be_read_is_put_aside_and_a_new_one_begins() {
 fn a_damaged_block_keeps_no_daemon_from_starting() {
     let mut fixture = Fixture::new();
     let main = fixture.main.clone();
-    let mut aside = 0;
+    let history: usize = fixture.batches[..BASE].iter().map(|b| b.len() * 3).sum();
+    let (mut salvaged, mut lost) = (0, 0);
     for at in (12_288 + 100..main.len()).step_by(65_536) {
-        let bad = flipped(&main, at, 3);
+        let mut bad = main.clone();
+        bad[at..at + 512].fill(0x5a);
         let started = fixture.start_on(Some(&bad), None);
-        // A block that is not in use any more is not read.
+        // A block that is not in use any more is not read, and some only when everything is read.
         if started.aside.is_empty() {
             fixture.assert_batches(BASE, &started);
             assert_eq!(started.recovered, 0);
-        } else {
-            aside += 1;
-            fixture.assert_batches(0, &started);
-            started.assert_aside(Some(&bad), None);
+            continue;
         }
+        started.assert_aside(Some(&bad), None);
+        // All readings are in one block, which is damaged or not. Those without their names are there as well.
+        match started.stored.rows.len() - started.new.len() * 3 {
+            0 => lost += 1,
+            n if n == history => salvaged += 1,
+            n => panic!("{n} of {history} readings"),
+        }
+        let named = started.stored.rows.iter().filter(|r| r.source == "hub").count();
+        assert!(named >= started.new.len() * 3, "what was sent then has its name");
     }
-    assert!(aside > 0, "no block was in use");
+    assert!(salvaged > 0 && lost > 0, "{salvaged} {lost}");
+}
+
+#[test]
+fn batches_that_the_file_system_has_lost_are_told_once() {
+    let mut fixture = Fixture::new();
+    let (main, log, ends) = (fixture.main.clone(), fixture.wal.clone(), fixture.ends.clone());
+    let all = (BASE + LOGGED) as i64;
+    // A kill leaves a file that is behind the database, and a write that was cut short one that is ignored.
+    let behind = fixture.noted.clone();
+    for noted in [behind.clone(), behind[..20].to_vec(), vec![0; 64], Vec::new()] {
+        fixture.noted = noted;
+        let started = fixture.start_on(Some(&main), Some(&log));
+        fixture.assert_batches(BASE + LOGGED, &started);
+        assert_eq!(started.recovered, 0, "{}", started.recovery);
+    }
+    // What the stop of the last of them has noted: its own batch, and all those before.
+    fixture.noted = fs::read(fixture.batch_file()).expect("the last batch");
+    let text = |from: i64| {
+        format!(
+            "batches {from}..{} are missing: they had been stored, and the file system has lost the end of the database, or an \
+             older copy was put in its place",
+            all + 1
+        )
+    };
+    // A WAL that ends at the end of a transaction, one that is gone, and the database as it was before.
+    for (bytes, whole) in [(Some(&log[..ends[3]]), 4), (None, 0), (Some(&log[..]), 8)] {
+        let started = fixture.start_on(Some(&main), bytes);
+        fixture.assert_batches(BASE + whole, &started);
+        assert_eq!((started.recovered, started.recovery), (1, text((BASE + whole) as i64 + 1)));
+        assert_eq!(started.aside.len(), 0);
+        fixture.daemon.restart();
+        assert_eq!(fixture.daemon.stat("/store/recovered"), 0, "once");
+        assert_eq!(fixture.daemon.terminate().code(), Some(0));
+    }
+    // What a repair tells is not told again.
+    let started = fixture.start_on(Some(&main), Some(&flipped(&log, ends[4] + 50, 2)));
+    fixture.assert_batches(BASE + 5, &started);
+    assert_eq!(started.recovered, 1);
+    assert!(started.recovery.starts_with("cut "), "{}", started.recovery);
+    // A new database is another one.
+    let started = fixture.start_on(None, None);
+    fixture.assert_batches(0, &started);
+    assert_eq!(started.recovered, 0, "{}", started.recovery);
 }
 
 #[test]

@@ -2,6 +2,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::Instant;
 
+use super::super::places::SURPLUS;
 use super::*;
 
 const REQUEST: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
@@ -60,8 +61,14 @@ fn a_missing_or_empty_token_is_an_error_that_names_the_file() {
     let metrics: Arc<Metrics> = Arc::default();
     let clock = Clock::new(config::Trust::Always, Arc::clone(&metrics));
     let new = || {
-        let state =
-            State::new(store.reader.clone(), Arc::clone(&metrics), clock.clone(), store.dir.path().join("x"), &http);
+        let state = State::new(
+            store.reader.clone(),
+            Arc::clone(&metrics),
+            clock.clone(),
+            written(&store.dir.path().join("x"), &clock, &metrics),
+            store.dir.path().join("x"),
+            &http,
+        );
         state.err().unwrap().to_string()
     };
     assert_eq!(
@@ -88,24 +95,120 @@ fn an_address_in_use_and_an_open_one_without_a_token_are_refused() {
     );
 }
 
+/// Whether the server has ended the connection; waits for it to, or to show that it has not.
+fn is_ended(stream: &mut TcpStream, wait: Duration) -> bool {
+    stream.set_read_timeout(Some(wait)).unwrap();
+    match stream.read(&mut [0]) {
+        Ok(n) => n == 0,
+        Err(e) => !matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut),
+    }
+}
+
+/// A server with this many places for questions for data and a patience that only places can end, and its bound.
+fn patient(max_connections: usize) -> (Server, usize) {
+    let patience = Patience { header: DEADLINE, ..Patience::default() };
+    let server = Server::with(Limits::default(), &config::Http { max_connections, ..loopback() }, patience);
+    (server, max_connections + SURPLUS)
+}
+
+fn add_readings(server: &Server) {
+    server.store.add_node(1, "hub", "n");
+    server.store.add_series(1, 1, "m", None);
+    server
+        .store
+        .root
+        .execute_batch("INSERT INTO g.readings SELECT 1, make_timestamp(i * 1000000), i, 0 FROM range(300000) r(i)")
+        .unwrap();
+}
+
+/// An export of which the client reads no more than the header.
+fn begin_export(server: &Server) -> TcpStream {
+    let mut stream = connect(server);
+    stream.write_all(b"GET /api/v1/readings?format=csv HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    assert!(read_header(&mut stream).starts_with("HTTP/1.1 200 OK\r\n"));
+    stream
+}
+
 #[test]
-fn a_connection_above_the_cap_waits_for_a_place() {
-    let server = Server::with(
-        Limits::default(),
-        &config::Http { max_connections: 1, ..loopback() },
-        Patience { header: DEADLINE, ..Patience::default() },
-    );
+fn many_that_ask_nothing_or_slowly_or_nothing_more_do_not_keep_others_from_an_answer() {
+    let (server, bound) = patient(2);
     let mut first = connect(&server);
-    first.write_all(REQUEST).unwrap();
-    assert!(read_header(&mut first).starts_with("HTTP/1.1 200 OK\r\n"));
-    let mut second = connect(&server);
-    second.write_all(REQUEST).unwrap();
-    second.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-    let nothing = second.read(&mut [0]).unwrap_err().kind();
-    assert!(matches!(nothing, ErrorKind::WouldBlock | ErrorKind::TimedOut), "{nothing}");
-    drop(first);
-    second.set_read_timeout(Some(DEADLINE)).unwrap();
-    assert!(read_header(&mut second).starts_with("HTTP/1.1 200 OK\r\n"));
+    // Served before the others came, and kept until all who have not asked are gone.
+    let mut idle = connect(&server);
+    idle.write_all(REQUEST).unwrap();
+    assert!(read_header(&mut idle).starts_with("HTTP/1.1 200 OK\r\n"));
+    let mut others = Vec::new();
+    for i in 0..3 * bound {
+        let mut stream = connect(&server);
+        if i % 2 == 0 {
+            stream.write_all(&REQUEST[..20]).unwrap();
+        }
+        others.push(stream);
+        for path in ["/healthz", "/stats", "/metrics", "/api/v1/nodes"] {
+            assert_eq!(server.get(path).status, 200, "{path} after {i} others");
+        }
+    }
+    assert!(is_ended(&mut first, DEADLINE), "the one that has asked nothing for longest goes first");
+    let last = others.last_mut().unwrap();
+    assert!(!is_ended(last, Duration::from_millis(50)), "the newest has its place");
+    let stats = server.get_json("/stats");
+    assert!(stats["http"]["closed_for_others"].as_u64().unwrap() >= 2 * bound as u64, "{}", stats["http"]);
+    assert!(stats["http"]["open"].as_u64().unwrap() <= bound as u64, "{}", stats["http"]);
+    assert_eq!(stats["http"]["refused"], 0);
+}
+
+#[test]
+fn a_connection_that_waits_for_its_next_request_is_kept_while_others_have_not_sent_any() {
+    let (server, bound) = patient(1);
+    let mut idle = connect(&server);
+    idle.write_all(REQUEST).unwrap();
+    assert!(read_header(&mut idle).starts_with("HTTP/1.1 200 OK\r\n"));
+    let body = idle.read(&mut [0; 4096]).unwrap();
+    assert!(body > 0);
+    let mut silent: Vec<TcpStream> = (0..2 * bound).map(|_| connect(&server)).collect();
+    assert!(is_ended(&mut silent[0], DEADLINE));
+    assert!(!is_ended(&mut idle, Duration::from_millis(50)));
+    idle.set_read_timeout(Some(DEADLINE)).unwrap();
+    idle.write_all(REQUEST).unwrap();
+    assert!(read_header(&mut idle).starts_with("HTTP/1.1 200 OK\r\n"));
+}
+
+#[test]
+fn an_export_is_not_cut_for_others_and_exports_leave_places() {
+    let (server, bound) = patient(4);
+    add_readings(&server);
+    let mut export = begin_export(&server);
+    // One of four places may have an export.
+    let (status, code, message) = server.error("/api/v1/readings?format=csv");
+    assert_eq!((status, code.as_str()), (503, "busy"));
+    assert!(message.starts_with("another export is on the way; "), "{message}");
+    let silent: Vec<TcpStream> = (0..3 * bound).map(|_| connect(&server)).collect();
+    assert_eq!(server.get("/api/v1/readings").json()["readings"].as_array().unwrap().len(), 1_000);
+    assert_eq!(server.get("/api/v1/nodes").status, 200);
+    assert_eq!(server.get_json("/stats")["http"]["refused"], 1);
+    drop(silent);
+    let mut body = Vec::new();
+    export.read_to_end(&mut body).unwrap();
+    assert!(body.ends_with(b"\r\n0\r\n\r\n"), "cut off after {} bytes", body.len());
+    // Its place is free again.
+    assert_eq!(server.get("/api/v1/readings?format=csv").body.lines().count(), 300_001);
+}
+
+#[test]
+fn when_all_places_for_data_are_taken_health_and_counters_are_still_answered() {
+    let (server, _) = patient(1);
+    add_readings(&server);
+    let export = begin_export(&server);
+    let (status, code, message) = server.error("/api/v1/nodes");
+    assert_eq!((status, code.as_str()), (503, "busy"));
+    assert!(message.contains("[http] max-connections"), "{message}");
+    for path in ["/healthz", "/stats", "/metrics", "/"] {
+        assert_eq!(server.get(path).status, 200, "{path}");
+    }
+    let metrics = server.get("/metrics").body;
+    assert!(metrics.contains("\ngadwall_http_refused_total 1\n"), "{metrics}");
+    assert!(metrics.contains("\ngadwall_http_closed_for_others_total 0\n"), "{metrics}");
+    drop(export);
 }
 
 #[test]
@@ -124,13 +227,7 @@ fn half_a_header_and_an_idle_connection_are_ended() {
 #[test]
 fn a_reader_that_takes_nothing_is_ended_and_its_place_is_free_again() {
     let server = impatient(1);
-    server.store.add_node(1, "hub", "n");
-    server.store.add_series(1, 1, "m", None);
-    server
-        .store
-        .root
-        .execute_batch("INSERT INTO g.readings SELECT 1, make_timestamp(i * 1000000), i, 0 FROM range(300000) r(i)")
-        .unwrap();
+    add_readings(&server);
     let mut slow = connect(&server);
     slow.write_all(b"GET /api/v1/readings?format=csv HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
     assert!(read_header(&mut slow).starts_with("HTTP/1.1 200 OK\r\n"));
@@ -148,13 +245,7 @@ fn a_reader_that_takes_nothing_is_ended_and_its_place_is_free_again() {
 #[test]
 fn an_answer_in_progress_outlives_pauses_of_the_store() {
     let server = Server::new();
-    server.store.add_node(1, "hub", "n");
-    server.store.add_series(1, 1, "m", None);
-    server
-        .store
-        .root
-        .execute_batch("INSERT INTO g.readings SELECT 1, make_timestamp(i * 1000000), i, 0 FROM range(300000) r(i)")
-        .unwrap();
+    add_readings(&server);
     let mut stream = connect(&server);
     stream.write_all(b"GET /api/v1/readings?format=csv HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut body = Vec::new();

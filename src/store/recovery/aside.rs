@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::Watch;
+use crate::store::space::free_bytes;
 
 /// The folder beside the database that holds what was put aside: one folder for each time.
 pub const FOLDER: &str = "damaged";
@@ -15,7 +16,7 @@ pub const MAX_SETS: usize = 3;
 /// Bytes that all sets may have together, unless three times the newest is more; the oldest go first, the newest stays.
 pub const MAX_BYTES: u64 = 512 << 20;
 /// Free space that a copy of the database must leave: the gateway goes on in it. Without so much, only the WAL is copied.
-const FLOOR: u64 = 64 << 20;
+pub const FLOOR: u64 = 64 << 20;
 /// Free space that the copy of a WAL must leave.
 const FLOOR_WAL: u64 = 8 << 20;
 /// What DuckDB appends to the database's name, the database itself first.
@@ -61,13 +62,24 @@ impl Files {
         self.present().into_iter().map(|(path, _)| path).filter(|path| *path != self.database).collect()
     }
 
+    /// A new database in the making, with what can be read of the damaged one.
+    pub fn salvage(&self) -> PathBuf {
+        self.with(".salvage")
+    }
+
+    /// The same once it is whole: it goes in the database's place.
+    pub fn salvaged(&self) -> PathBuf {
+        self.with(".salvaged")
+    }
+
     fn with(&self, suffix: &str) -> PathBuf {
         let mut path = self.database.clone().into_os_string();
         path.push(suffix);
         path.into()
     }
 
-    fn folder(&self) -> &Path {
+    /// Where they are.
+    pub fn folder(&self) -> &Path {
         self.database.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
     }
 }
@@ -86,7 +98,7 @@ pub enum AsideError {
         /// Bytes that are.
         free: u64,
     },
-    /// A file or folder cannot be made, moved or removed.
+    /// A file or folder cannot be made, moved, written or removed.
     #[error("{path}: {source}")]
     Io {
         /// Which.
@@ -96,7 +108,7 @@ pub enum AsideError {
     },
 }
 
-fn io_at(path: &Path) -> impl FnOnce(io::Error) -> AsideError + '_ {
+pub fn io_at(path: &Path) -> impl FnOnce(io::Error) -> AsideError + '_ {
     move |source| AsideError::Io { path: path.to_owned(), source }
 }
 
@@ -125,7 +137,7 @@ impl Set {
         let present = files.present();
         let (database, wals): (Vec<_>, Vec<_>) = present.into_iter().partition(|(path, _)| path == files.database());
         let wal_bytes: u64 = wals.iter().map(|(_, len)| len).sum();
-        let free = free_space(files.folder()).map_err(io_at(files.folder()))?;
+        let free = free_bytes(files.folder()).map_err(io_at(files.folder()))?;
         if wal_bytes > 0 && free < wal_bytes + FLOOR_WAL {
             return Err(AsideError::Space { need: wal_bytes + FLOOR_WAL, free });
         }
@@ -156,6 +168,14 @@ impl Set {
                 Err(error)
             }
         }
+    }
+
+    /// A set without any file yet: what is taken is moved into it.
+    ///
+    /// # Errors
+    /// [`AsideError::Io`].
+    pub fn empty(files: &Files) -> Result<Self, AsideError> {
+        Ok(Self { folder: new_folder(&files.folder().join(FOLDER))?, copied: Vec::new() })
     }
 
     /// Where it is.
@@ -278,18 +298,13 @@ fn copy_chunk(from: &mut File, to: &mut File) -> io::Result<u64> {
     io::copy(&mut from.take(CHUNK), to)
 }
 
-fn sync(folder: &Path) -> Result<(), AsideError> {
+pub fn sync(folder: &Path) -> Result<(), AsideError> {
     File::open(folder).and_then(|dir| dir.sync_all()).map_err(io_at(folder))
 }
 
 fn bytes(folder: &Path) -> u64 {
     let Ok(dir) = fs::read_dir(folder) else { return 0 };
     dir.flatten().filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum()
-}
-
-fn free_space(folder: &Path) -> io::Result<u64> {
-    let stat = rustix::fs::statvfs(folder)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 #[cfg(test)]

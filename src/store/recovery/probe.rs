@@ -6,14 +6,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use super::verdict::{Summary, Verdict};
-use super::{Stopped, Watch};
+use super::aside::Files;
+use super::verdict::{Summary, Verdict, is_damage};
+use super::{Stopped, Watch, salvage};
 use crate::config;
 use crate::store::open::{Access, Root};
+use crate::store::retention::blocks;
 use crate::store::{OpenError, schema};
 
 /// A child that takes longer is ended; that it took so long is no damage, and it is tried again.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// The same for one that reads everything; it is not tried again.
+const PATIENCE_READ: Duration = Duration::from_secs(1_800);
 /// Shortest and longest pause between two looks at the child.
 const LOOK: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(100));
 /// Signals by which a process ends itself. Others come from outside: the kernel that is short of memory, or a person.
@@ -26,21 +30,54 @@ const MAX_ANSWER: u64 = 16_384;
 pub enum Task {
     /// Open it read-only and read all that a start reads; the files stay as they are.
     Look,
+    /// The same, and read every column of every table.
+    Read,
+    /// Open it read-only and copy what can be read into a new database beside it: [`salvage`].
+    Salvage,
     /// Open it for writing and bring the WAL into the database: what needed more memory than a start has.
     Checkpoint,
+}
+
+impl Task {
+    /// The option of `probe-store` that asks for it.
+    const fn option(self) -> Option<&'static str> {
+        match self {
+            Self::Look => None,
+            Self::Read => Some("--read"),
+            Self::Salvage => Some("--salvage"),
+            Self::Checkpoint => Some("--checkpoint"),
+        }
+    }
+
+    const fn patience(self) -> Duration {
+        match self {
+            Self::Look | Self::Checkpoint => PATIENCE,
+            Self::Read => PATIENCE_READ,
+            // It ends by itself; this is for one that hangs.
+            Self::Salvage => salvage::TIME.saturating_add(PATIENCE),
+        }
+    }
+
+    /// For a person who waits.
+    const fn what(self) -> &'static str {
+        match self {
+            Self::Look | Self::Checkpoint => "trying the database in a child process",
+            Self::Read => "reading all of the database in a child process",
+            Self::Salvage => "copying what can be read of the damaged database",
+        }
+    }
 }
 
 /// Has a child of this program open `path` under `memory_limit` bytes, and waits for it.
 ///
 /// # Errors
-/// [`Stopped`] when `watch` says so; the child is ended. `Ok(None)` when no child can be made.
+/// [`Stopped`] when `watch` says so; the child is ended. `Ok(None)` when no child can be made, or it cannot read everything
+/// in a reasonable time.
 pub fn ask(path: &Path, memory_limit: u64, task: Task, watch: &mut dyn Watch) -> Result<Option<Verdict>, Stopped> {
     // The name of the running program, also when it was replaced on disk meanwhile.
     let mut command = Command::new("/proc/self/exe");
     command.arg("probe-store").arg("--path").arg(path).arg("--memory-limit").arg(memory_limit.to_string());
-    if task == Task::Checkpoint {
-        command.arg("--checkpoint");
-    }
+    command.args(task.option());
     for key in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"] {
         command.env_remove(key);
     }
@@ -63,13 +100,18 @@ pub fn ask(path: &Path, memory_limit: u64, task: Task, watch: &mut dyn Watch) ->
                 return Ok(Some(Verdict::Outside(format!("the probe was lost: {error}"))));
             }
         }
-        if !watch.go_on("trying the database in a child process", pause) {
+        if !watch.go_on(task.what(), pause) {
             end(&mut child);
             return Err(Stopped);
         }
-        if started.elapsed() > PATIENCE {
+        if started.elapsed() > task.patience() {
             end(&mut child);
-            return Ok(Some(Verdict::Outside(format!("the probe took longer than {} s", PATIENCE.as_secs()))));
+            let text = format!("the probe took longer than {} s", task.patience().as_secs());
+            if task == Task::Read {
+                tracing::warn!("{text}: the database is not read to its end");
+                return Ok(None);
+            }
+            return Ok(Some(Verdict::Outside(text)));
         }
         pause = (pause * 2).min(LOOK.1);
     };
@@ -104,46 +146,71 @@ pub fn answer(path: PathBuf, memory_limit: u64, task: Task) -> String {
     let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     let config = config::Store { path, memory_limit, ..config::Store::default() };
     let verdict = match task {
-        Task::Look => look(&config),
+        Task::Look => look(&config, false),
+        Task::Read => look(&config, true),
+        Task::Salvage => {
+            let to = Files::new(&config.path).salvage();
+            salvage::salvage(&config, &to).map_or_else(|error| of(&error), Verdict::Salvaged)
+        }
         Task::Checkpoint => checkpoint(&config),
     };
     serde_json::to_string(&verdict).unwrap_or_default()
 }
 
-fn look(config: &config::Store) -> Verdict {
+fn look(config: &config::Store, all: bool) -> Verdict {
     let root = match Root::open_as(config, Access::ReadOnly) {
         Ok(root) => root,
         Err(error) => return of(&error),
     };
-    let summary = || -> Result<Summary, OpenError> {
-        let explain = |e| root.explain(e);
-        let schema = root.schema_version().map_err(explain)?;
-        if schema == 0 {
-            return Ok(Summary::default());
-        }
-        let known = schema::MIGRATIONS.len();
-        if usize::try_from(schema).is_ok_and(|v| v > known) {
-            return Err(root.newer(schema));
-        }
-        let readings = root.count("readings").map_err(explain)?;
-        // The tables of an older schema are not those that a start reads after its migrations.
-        if usize::try_from(schema).is_ok_and(|v| v < known) {
-            return Ok(Summary { schema, readings, ..Summary::default() });
-        }
-        let catalog = root.load_catalog().map_err(explain)?;
-        let (batch, _) = root.load_commits().map_err(explain)?;
-        root.count("dead_letters").map_err(explain)?;
-        root.count("events").map_err(explain)?;
-        Ok(Summary {
-            schema,
-            readings,
-            nodes: i64::try_from(catalog.node_count()).unwrap_or(i64::MAX),
-            series: i64::try_from(catalog.series_count()).unwrap_or(i64::MAX),
-            batch,
-            last_commit: root.last_commit().map_err(explain)?,
-        })
+    let verdict = |error: &OpenError| match of(error) {
+        Verdict::Corrupt { text, .. } => Verdict::Corrupt { text, at: None, checkpoint_wal: false, attached: true },
+        // The medium did not read a block; the second time it is damage.
+        Verdict::Broke(text) if is_damage(&text) => match summarise(&root, all) {
+            Ok(summary) => Verdict::Sound(summary),
+            Err(_) => Verdict::Corrupt { text, at: None, checkpoint_wal: false, attached: true },
+        },
+        other => other,
     };
-    summary().map_or_else(|error| of(&error), Verdict::Sound)
+    summarise(&root, all).map_or_else(|error| verdict(&error), Verdict::Sound)
+}
+
+/// Reads what a start reads, or `all` there is.
+fn summarise(root: &Root, all: bool) -> Result<Summary, OpenError> {
+    let explain = |e| root.explain(e);
+    let schema = root.schema_version().map_err(explain)?;
+    if schema == 0 {
+        return Ok(Summary::default());
+    }
+    let known = schema::MIGRATIONS.len();
+    if usize::try_from(schema).is_ok_and(|v| v > known) {
+        return Err(root.newer(schema));
+    }
+    let readings = root.count("readings").map_err(explain)?;
+    // The tables of an older schema are not those that a start reads after its migrations.
+    if usize::try_from(schema).is_ok_and(|v| v < known) {
+        if all {
+            root.read_all().map_err(explain)?;
+        }
+        return Ok(Summary { schema, readings, ..Summary::default() });
+    }
+    let catalog = root.load_catalog().map_err(explain)?;
+    let (batch, _) = root.load_commits().map_err(explain)?;
+    root.count("dead_letters").map_err(explain)?;
+    root.count("events").map_err(explain)?;
+    if all {
+        root.read_all().map_err(explain)?;
+    }
+    let blocks = blocks(&root.connection).map_err(explain)?;
+    Ok(Summary {
+        schema,
+        readings,
+        nodes: i64::try_from(catalog.node_count()).unwrap_or(i64::MAX),
+        series: i64::try_from(catalog.series_count()).unwrap_or(i64::MAX),
+        batch,
+        last_commit: root.last_commit().map_err(explain)?,
+        bytes: blocks.total,
+        free: blocks.free,
+    })
 }
 
 fn checkpoint(config: &config::Store) -> Verdict {

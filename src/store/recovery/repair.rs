@@ -1,11 +1,18 @@
-//! The steps of a repair, in their order: cut the WAL, put it aside, put everything aside.
+//! The steps of a repair, in their order: put wrong bits right, cut the WAL, put it aside, salvage what can be read of the
+//! database, put everything aside.
 
-use std::fs::File;
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
-use super::Watch;
-use super::aside::{AsideError, Files, Set};
-use super::wal;
+use super::aside::{AsideError, FLOOR, Files, Set, io_at, sync};
+use super::blocks::{self, Flip, Survey};
+use super::examine::MEMORY_FACTOR;
+use super::probe::{self, Task};
+use super::salvage::{Report, wal_of};
+use super::verdict::Verdict;
+use super::{Stopped, Watch, wal};
+use crate::config;
+use crate::store::space::free_bytes;
 
 /// Cuts of one start: each makes the WAL shorter, and behind so many it is not worth more time.
 const MAX_CUTS: u32 = 8;
@@ -21,11 +28,20 @@ pub struct Damage {
     pub at: Option<u64>,
     /// The WAL is `.wal.checkpoint`.
     pub checkpoint_wal: bool,
+    /// The files can be opened: what is damaged is in a block of the database.
+    pub attached: bool,
 }
 
 /// One step of a repair.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// A repair that was interrupted is brought to its end: the salvaged database goes in the place of the damaged one.
+    Finish,
+    /// Bits of the database that are not what their block's checksum says are put right.
+    PutRight {
+        /// Which.
+        flips: Vec<Flip>,
+    },
     /// The WAL ends at byte `at` from now on.
     Cut {
         /// The WAL.
@@ -43,6 +59,11 @@ pub enum Step {
         bytes: u64,
         /// Its transactions.
         commits: u64,
+    },
+    /// What can be read of the database goes into a new one, and the damaged one is put aside.
+    Salvage {
+        /// Its bytes.
+        bytes: u64,
     },
     /// The database is put aside, and a new one begins.
     AllAside {
@@ -62,6 +83,17 @@ impl Step {
     /// What it does, and what it loses.
     pub fn describe(&self) -> String {
         match self {
+            Self::Finish => "put the salvaged database in the place of the damaged one".to_owned(),
+            Self::PutRight { flips } => {
+                let bits: u32 = flips.iter().map(|f| f.bits.count_ones()).sum();
+                let bits = if bits == 1 { "1 wrong bit".to_owned() } else { format!("{bits} wrong bits") };
+                let at: Vec<String> = flips.iter().take(5).map(|f| f.at.to_string()).collect();
+                let more = if flips.len() > at.len() { " and others" } else { "" };
+                format!(
+                    "put {bits} of the database right, which the checksums tell (at byte {}{more}): nothing is lost",
+                    at.join(", ")
+                )
+            }
             Self::Cut { wal, at, len, commits } => format!(
                 "cut {} at byte {at} of {len}: the database loses {} behind it",
                 wal.file_name().unwrap_or_default().to_string_lossy(),
@@ -70,6 +102,10 @@ impl Step {
             Self::WalAside { bytes, commits } => {
                 format!("put the WAL aside ({bytes} bytes): the database loses the {} in it", transactions(*commits))
             }
+            Self::Salvage { bytes } => format!(
+                "copy what can be read of the database ({bytes} bytes) into a new one and put the damaged one aside: the \
+                 readings in damaged blocks are lost"
+            ),
             Self::AllAside { bytes } => {
                 format!("put the database aside ({bytes} bytes): a new one begins, without the readings of the old")
             }
@@ -82,24 +118,43 @@ impl Step {
 #[derive(Debug)]
 pub struct Repair {
     files: Files,
+    memory_limit: u64,
     set: Option<Set>,
     cuts: u32,
+    /// Wrong bits were put right: once more would be for a medium that does not keep what is written to it.
+    put_right: bool,
+    /// It was tried and came to nothing.
+    not_salvaged: bool,
 }
 
 impl Repair {
-    /// Of these files.
-    pub fn new(files: Files) -> Self {
-        Self { files, set: None, cuts: 0 }
+    /// Of the database of `config`.
+    pub fn new(config: &config::Store) -> Self {
+        Self {
+            files: Files::new(&config.path),
+            memory_limit: config.memory_limit,
+            set: None,
+            cuts: 0,
+            put_right: false,
+            not_salvaged: false,
+        }
     }
 
-    /// Where the files are kept as they were, once something was done.
-    pub fn folder(&self) -> Option<&std::path::Path> {
-        self.set.as_ref().map(Set::folder)
-    }
-
-    /// What is to be done about `damage` next. Reads the WAL once.
-    pub fn next(&self, damage: &Damage) -> Step {
-        let len_of = |path: &std::path::Path| std::fs::metadata(path).map_or(0, |m| m.len());
+    /// What is to be done about `damage` next. Reads the WAL once, and the database where its blocks may be damaged.
+    ///
+    /// # Errors
+    /// [`Stopped`] when `watch` asks for it.
+    pub fn next(&self, damage: &Damage, watch: &mut dyn Watch) -> Result<Step, Stopped> {
+        let len_of = |path: &Path| fs::metadata(path).map_or(0, |m| m.len());
+        if self.files.salvaged().exists() {
+            return Ok(Step::Finish);
+        }
+        if damage.at.is_none() && !self.put_right {
+            let Survey { flips, .. } = blocks::survey(self.files.database(), watch)?.unwrap_or_default();
+            if !flips.is_empty() {
+                return Ok(Step::PutRight { flips });
+            }
+        }
         let wal = if damage.checkpoint_wal { self.files.checkpoint_wal() } else { self.files.wal() };
         let len = len_of(&wal);
         if let Some(at) = damage.at
@@ -108,40 +163,69 @@ impl Repair {
         {
             // The position is behind the head of the damaged frame; no mark begins there.
             let commits = wal::marks_from(&wal, at).unwrap_or(0).max(1);
-            return Step::Cut { wal, at, len, commits };
+            return Ok(Step::Cut { wal, at, len, commits });
         }
         let wals = self.files.wals();
-        if !wals.is_empty() {
+        let bytes = len_of(self.files.database());
+        if damage.attached && !self.not_salvaged {
+            let need = bytes + wals.iter().map(|w| len_of(w)).sum::<u64>() + FLOOR;
+            match free_bytes(self.files.folder()) {
+                Ok(free) if free < need => {
+                    tracing::error!(free, need, "no space to salvage what can be read of the damaged database");
+                }
+                _ => return Ok(Step::Salvage { bytes }),
+            }
+        } else if !damage.attached && !wals.is_empty() {
             let bytes = wals.iter().map(|w| len_of(w)).sum();
             let commits = wals.iter().map(|w| wal::marks_from(w, 0).unwrap_or(0)).sum();
-            return Step::WalAside { bytes, commits };
+            return Ok(Step::WalAside { bytes, commits });
         }
-        match len_of(self.files.database()) {
-            0 => Step::RemoveEmpty,
-            bytes => Step::AllAside { bytes },
-        }
+        Ok(if bytes == 0 { Step::RemoveEmpty } else { Step::AllAside { bytes } })
     }
 
-    /// Copies the files as one set, unless this was done before, and takes `step`. Returns what it did, for a person.
+    /// Keeps the files as they are where `step` would lose something of them, and takes it. Returns what it did, for a
+    /// person.
     ///
     /// # Errors
     /// [`AsideError`]; the step is to be tried again.
     pub fn take(&mut self, step: &Step, damage: &Damage, watch: &mut dyn Watch) -> Result<String, AsideError> {
         if *step == Step::RemoveEmpty && self.set.is_none() {
             let database = self.files.database();
-            std::fs::remove_file(database).map_err(|source| AsideError::Io { path: database.to_owned(), source })?;
+            fs::remove_file(database).map_err(io_at(database))?;
             return Ok(step.describe());
         }
-        let set = match self.set.take() {
-            Some(set) => set,
-            None => Set::copy(&self.files, watch)?,
+        let mut done = step.describe();
+        let report = match step {
+            Step::Salvage { .. } => match self.salvage(watch)? {
+                Ok(report) => Some(report),
+                Err(why) => {
+                    self.not_salvaged = true;
+                    return Ok(format!("nothing was salvaged: {why}"));
+                }
+            },
+            _ => None,
+        };
+        let set = match (self.set.take(), step) {
+            (Some(set), _) => set,
+            // Nothing is lost by these, or moved as it is.
+            (None, Step::PutRight { .. } | Step::Salvage { .. } | Step::Finish) => Set::empty(&self.files)?,
+            (None, _) => Set::copy(&self.files, watch)?,
         };
         let set = self.set.insert(set);
         match step {
+            Step::PutRight { flips } => {
+                // First the note: with it the bits can be told after a power cut in between.
+                for flip in flips {
+                    set.note(&format!("byte {}: bits {:#x} of the word are wrong", flip.at, flip.bits));
+                }
+                let database = self.files.database();
+                blocks::put_right(database, flips).map_err(io_at(database))?;
+                self.put_right = true;
+            }
             Step::Cut { wal, at, .. } => {
                 let cut =
                     File::options().write(true).open(wal).and_then(|f| f.set_len(*at).and_then(|()| f.sync_all()));
-                cut.map_err(|source| AsideError::Io { path: wal.clone(), source })?;
+                cut.map_err(io_at(wal))?;
                 self.cuts += 1;
             }
             Step::WalAside { .. } => {
@@ -149,12 +233,66 @@ impl Repair {
                     set.take(&wal)?;
                 }
             }
-            Step::AllAside { .. } | Step::RemoveEmpty => set.take(self.files.database())?,
+            Step::Salvage { .. } | Step::Finish => {
+                for (path, _) in self.files.present() {
+                    set.take(&path)?;
+                }
+                let salvaged = self.files.salvaged();
+                fs::rename(&salvaged, self.files.database()).map_err(io_at(&salvaged))?;
+                sync(self.files.folder())?;
+                if let Some(report) = report {
+                    done = format!("put the database aside and a new one in its place: {report}");
+                }
+            }
+            Step::AllAside { .. } | Step::RemoveEmpty => {
+                for (path, _) in self.files.present() {
+                    set.take(&path)?;
+                }
+            }
         }
-        let done = format!("{}; as it was: {}", step.describe(), set.folder().display());
         set.note(&damage.text);
-        set.note(&step.describe());
+        set.note(&done);
         set.prune();
-        Ok(done)
+        Ok(format!("{done}; as it was: {}", set.folder().display()))
+    }
+
+    /// Has a child copy what can be read. The inner error says why that was not possible.
+    fn salvage(&self, watch: &mut dyn Watch) -> Result<Result<Report, String>, AsideError> {
+        let (making, made) = (self.files.salvage(), self.files.salvaged());
+        let mut limit = self.memory_limit;
+        let mut again = true;
+        let outcome = loop {
+            let verdict = probe::ask(self.files.database(), limit, Task::Salvage, watch);
+            match verdict.map_err(|Stopped| AsideError::Stopped)? {
+                Some(Verdict::Salvaged(report)) => break Ok(report),
+                Some(Verdict::Memory(_)) if limit < self.memory_limit.saturating_mul(MEMORY_FACTOR) => limit *= 2,
+                // It may have been ended from outside, or have aborted by chance.
+                Some(Verdict::Broke(_) | Verdict::Outside(_)) if again => again = false,
+                Some(
+                    Verdict::Corrupt { text, .. }
+                    | Verdict::Memory(text)
+                    | Verdict::Broke(text)
+                    | Verdict::Outside(text)
+                    | Verdict::Newer(text),
+                ) => break Err(text),
+                Some(Verdict::Sound(_)) | None => break Err("no child process can be made".to_owned()),
+            }
+        };
+        match outcome {
+            Ok(report) => {
+                // Whole and on the disk before its name says so.
+                File::open(&making).and_then(|f| f.sync_all()).map_err(io_at(&making))?;
+                fs::rename(&making, &made).map_err(io_at(&making))?;
+                sync(self.files.folder())?;
+                Ok(Ok(report))
+            }
+            Err(why) => {
+                for path in [wal_of(&making), making] {
+                    // Half of it is of no use, and the next attempt removes it.
+                    let _ = fs::remove_file(path);
+                }
+                Ok(Err(why))
+            }
+        }
     }
 }

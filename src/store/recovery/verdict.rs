@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::salvage::Report;
+
 /// What the file holds, as a successful attempt found it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
@@ -17,6 +19,10 @@ pub struct Summary {
     pub batch: i64,
     /// Time of the last commit, UTC, where there was one.
     pub last_commit: Option<String>,
+    /// Bytes of its blocks, the free ones included.
+    pub bytes: u64,
+    /// Bytes of the blocks that are free for what comes.
+    pub free: u64,
 }
 
 /// How an attempt to open the file ended.
@@ -32,7 +38,11 @@ pub enum Verdict {
         at: Option<u64>,
         /// The WAL is `.wal.checkpoint`.
         checkpoint_wal: bool,
+        /// The file could be opened and its WAL replayed: what is damaged is in a block of the database.
+        attached: bool,
     },
+    /// What can be read is in a new database.
+    Salvaged(Report),
     /// It ended in a way that damage explains, and other things too: an abort, an internal error of DuckDB, a sector that
     /// cannot be read. The same twice in a row is damage.
     Broke(String),
@@ -88,6 +98,8 @@ const CORRUPT: &[&str] = &[
 ];
 /// Longest text that is kept, in bytes: DuckDB adds a stack trace to some.
 const MAX_TEXT: usize = 1_000;
+/// Longest text for `/healthz` and `/stats`, in bytes.
+const MAX_GIST: usize = 300;
 
 impl Verdict {
     /// Sorts DuckDB's words. What is not known is no damage: a file is put aside only for what names itself.
@@ -102,24 +114,43 @@ impl Verdict {
             Self::Outside(short)
         } else if text.contains("orrupt") {
             let at = number_behind(text, "byte position ");
-            Self::Corrupt { text: short, at, checkpoint_wal: text.contains(".wal.checkpoint") }
+            Self::Corrupt { text: short, at, checkpoint_wal: text.contains(".wal.checkpoint"), attached: false }
         } else if has(BROKE) {
             Self::Broke(short)
         } else if has(CORRUPT) {
-            Self::Corrupt { text: short, at: None, checkpoint_wal: false }
+            Self::Corrupt { text: short, at: None, checkpoint_wal: false, attached: false }
         } else {
             Self::Outside(short)
         }
     }
 }
 
-fn shortened(text: &str) -> String {
-    let text = text.split("\n\nStack Trace").next().unwrap_or_default().trim();
-    let mut end = text.len().min(MAX_TEXT);
+/// Whether an error of a statement, a commit or a checkpoint says that what is stored is damaged: DuckDB names corruption, or
+/// the medium cannot read what was written to it.
+pub fn is_damage(text: &str) -> bool {
+    let unreadable = || text.contains("Input/output error") && text.contains("read");
+    matches!(Verdict::of(text), Verdict::Corrupt { .. }) || unreadable()
+}
+
+/// The first line of DuckDB's words, without the reasons that it gives for a failed checkpoint before the one that says what
+/// is wrong.
+pub fn gist(text: &str) -> &str {
+    let text = text.lines().next().unwrap_or_default();
+    let text = text.rsplit("Original error: ").next().unwrap_or(text);
+    &text[..shorter(text, MAX_GIST)]
+}
+
+fn shorter(text: &str, most: usize) -> usize {
+    let mut end = text.len().min(most);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
-    text[..end].to_owned()
+    end
+}
+
+fn shortened(text: &str) -> String {
+    let text = text.split("\n\nStack Trace").next().unwrap_or_default().trim();
+    text[..shorter(text, MAX_TEXT)].to_owned()
 }
 
 fn number_behind(text: &str, words: &str) -> Option<u64> {
@@ -136,7 +167,7 @@ mod tests {
     fn damage_is_told_from_what_is_not() {
         let text = "Data Corruption Error: Failure while replaying WAL file \"/x/g.duckdb.wal\": Corrupt WAL file: entry \
                     at byte position 4711 computed checksum 1 does not match stored checksum 2\n\nStack Trace:\n0x1";
-        let Verdict::Corrupt { at, checkpoint_wal, text } = Verdict::of(text) else { panic!("corrupt") };
+        let Verdict::Corrupt { at, checkpoint_wal, text, .. } = Verdict::of(text) else { panic!("corrupt") };
         assert_eq!((at, checkpoint_wal), (Some(4711), false));
         assert!(text.ends_with("stored checksum 2"), "{text}");
         assert!(matches!(
@@ -175,5 +206,30 @@ mod tests {
         ));
         assert!(matches!(Verdict::of("INTERNAL Error: Failed to load metadata pointer"), Verdict::Broke(_)));
         assert!(matches!(Verdict::of("IO Error: Could not read from file: Input/output error"), Verdict::Broke(_)));
+    }
+
+    #[test]
+    fn damage_that_is_met_at_run_time_is_told_from_other_failures() {
+        let block = "Corrupt database file: computed checksum 18146006598050828903 does not match stored checksum \
+                     17334871395865165855 in block at location 602112";
+        let checkpoint = format!(
+            "IO Error: Database \"g\" has been invalidated because checkpointing failed. Detach and reattach it before using \
+             it again. Original error: {block}\n\nStack Trace:\n0x1"
+        );
+        assert!(is_damage(block) && is_damage(&checkpoint));
+        assert_eq!((gist(block), gist(&checkpoint)), (block, block));
+        assert!(is_damage("IO Error: Could not read from file \"x\": Input/output error"));
+        assert_eq!(gist(&"ä".repeat(400)), "ä".repeat(150));
+        for other in [
+            "IO Error: Could not write file \"x\": Input/output error",
+            "IO Error: Could not write file \"g.duckdb.wal\": No space left on device",
+            "FATAL Error: Failed: database has been invalidated because of INTERNAL Error",
+            "Out of Memory Error: could not allocate block of size 64.0 KiB",
+            "INTERNAL Error: checkpoint failed",
+            "INTERRUPT Error: Interrupted!",
+            "Conversion Error: Could not convert string 'x' to INT32",
+        ] {
+            assert!(!is_damage(other), "{other}");
+        }
     }
 }

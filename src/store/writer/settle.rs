@@ -109,7 +109,7 @@ impl Writer {
             let rate = self.dead_rate.clone();
             let error = match self.write(&mut plan, number) {
                 Ok(done) => {
-                    self.durable(number, plan, &done, started.elapsed());
+                    self.durable(number, plan, done, started.elapsed());
                     return Ok(Ok(()));
                 }
                 Err(error) => error.to_string(),
@@ -118,6 +118,7 @@ impl Writer {
             if !self.metrics.store.down.swap(true, Ordering::AcqRel) {
                 tracing::error!(error, rows = self.batch.rows(), "a commit failed; its batch is kept");
             }
+            self.strike("a commit", &error);
             let at_once = match self.recover(number, &error, &mut pause)? {
                 Back::Durable => {
                     // It failed after it was durable. What became of each late row is not known any more, so all count as
@@ -125,11 +126,12 @@ impl Writer {
                     tracing::info!(number, "the commit that failed had been durable: it is answered and not repeated");
                     let done = Done { committed: planned, ..Done::default() };
                     self.reload(&mut plan, planned);
-                    self.durable(number, plan, &done, started.elapsed());
+                    self.durable(number, plan, done, started.elapsed());
                     return Ok(Ok(()));
                 }
                 Back::Lost { at_once } => at_once,
             };
+            self.bear_damage()?;
             // The dead letters of the attempt were not written: they have not used their rate up.
             self.dead_rate = rate;
             let apart_helps = is_out_of_memory(&error) && self.batch.envelopes().len() > 1;
@@ -179,8 +181,12 @@ impl Writer {
             match self.reattach(number) {
                 Ok(true) => return Ok(Back::Durable),
                 Ok(false) => return Ok(Back::Lost { at_once }),
-                Err(error) => tracing::debug!(%error, "the store is not back yet"),
+                Err(error) => {
+                    tracing::debug!(%error, "the store is not back yet");
+                    self.strike("attaching the file again", &error.to_string());
+                }
             }
+            self.bear_damage()?;
             if self.is_broken() {
                 return Err(WriterError::Broken { rows: self.rows_left(), reason: reason.to_owned() });
             }
@@ -196,7 +202,7 @@ impl Writer {
         self.root.connection.execute_batch("SELECT 1").is_err_and(|e| e.to_string().contains("invalidated"))
     }
 
-    fn rows_left(&self) -> usize {
+    pub(super) fn rows_left(&self) -> usize {
         usize::try_from(self.metrics.queue.depth.get()).unwrap_or(0)
     }
 
@@ -239,12 +245,16 @@ impl Writer {
     pub(super) fn reload(&mut self, plan: &mut Plan, counted: u64) {
         self.count_unsynced();
         match (self.root.load_catalog(), self.root.count("readings")) {
-            (Ok(catalog), Ok(rows)) => {
-                *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
+            (Ok(mut catalog), Ok(rows)) => {
+                let mut current = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
+                catalog.follow(&current);
+                catalog.ledger = std::mem::take(&mut current.ledger);
+                *current = catalog;
+                drop(current);
                 plan.nodes.clear();
                 plan.series.clear();
                 plan.newest.clear();
-                plan.new_of_source.clear();
+                plan.fresh.clear();
                 self.metrics.store.readings.set(rows - i64::try_from(counted).unwrap_or(0));
             }
             (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "the catalog was not read again"),

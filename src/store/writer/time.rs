@@ -56,6 +56,7 @@ impl Writer {
         };
         self.metrics.store.failed.inc();
         tracing::warn!(%error, "readings did not get their time; it will be tried again");
+        self.strike("giving readings their time", &error);
         // Whether the step is durable shows in the tables: nothing is looked up by a batch number.
         let mut pause = RETRY.0;
         self.recover(self.number, &error, &mut pause)?;

@@ -1,0 +1,273 @@
+//! What can be read of a database with damaged blocks, copied into a new one. Runs in a child process: DuckDB may abort.
+//!
+//! Tables are copied by row groups. One that cannot be read is halved down to [`VECTOR`] rows, which DuckDB reads at once,
+//! so that a damaged block takes with it what is in it and at most a vector on each side. Of readings, a damaged `lag` alone
+//! costs that column: the time counts as not verified then.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use duckdb::Connection;
+use serde::{Deserialize, Serialize};
+
+use super::verdict;
+use crate::config;
+use crate::store::open::{Access, OpenError, Root, quoted};
+use crate::store::{last_batch, schema};
+
+/// Rows that DuckDB reads at once; a block that one of them is in has to be sound.
+const VECTOR: i64 = 2_048;
+/// Rows of a row group, where the file does not tell how many it has.
+const ROW_GROUP: i64 = 122_880;
+/// What is not copied by then is lost: a start must come to its end. Some 10 million readings take a minute on a slow board.
+pub const TIME: Duration = Duration::from_secs(3_600);
+/// Name of the source of nodes, and of the node of series, whose own names could not be read.
+const NAMELESS: &str = "salvaged";
+
+/// What was copied and what was not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// Readings in the new database.
+    pub readings: i64,
+    /// Readings that could not be read.
+    pub lost: i64,
+    /// Readings whose time counts as not verified, because only their lag could not be read.
+    pub unverified: i64,
+    /// Rows of the other tables that could not be read, by table.
+    pub others: Vec<(String, i64)>,
+    /// Nodes and series whose names could not be read.
+    pub nameless: i64,
+}
+
+impl std::fmt::Display for Report {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} of {} readings salvaged, {} lost", self.readings, self.readings + self.lost, self.lost)?;
+        if self.unverified > 0 {
+            write!(f, ", {} without the time of their arrival", self.unverified)?;
+        }
+        for (table, rows) in &self.others {
+            write!(f, ", {rows} rows of {table} lost")?;
+        }
+        if self.nameless > 0 {
+            write!(f, ", {} nodes and series without their names", self.nameless)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a new database at `to` with what can be read of that of `config`, whose WAL is replayed in memory; neither is
+/// changed. Blocks for as long as it takes, at most about [`TIME`].
+///
+/// # Errors
+/// [`OpenError::Database`] when the old one cannot be opened at all, or the new one not be written.
+pub fn salvage(config: &config::Store, to: &Path) -> Result<Report, OpenError> {
+    let remove = |path: &Path| match fs::remove_file(path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(OpenError::Folder { path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    };
+    remove(to)?;
+    remove(&wal_of(to))?;
+    let old = Root::open_as(config, Access::ReadOnly)?;
+    let explain = |e| old.explain(e);
+    // Tables that lost their version have the newest: a file of an older one was migrated at the start before.
+    let version = match old.schema_version() {
+        Ok(version) => version,
+        Err(error) if verdict::is_damage(&error.to_string()) => i64::MAX,
+        Err(error) => return Err(explain(error)),
+    };
+    let version = usize::try_from(version).unwrap_or(usize::MAX).min(schema::MIGRATIONS.len());
+    {
+        let new = Root::open(&config::Store { path: to.to_owned(), ..config.clone() })?;
+        new.migrate_to(version)?;
+        let written = new.connection.execute_batch("CHECKPOINT g").and_then(|()| new.detach());
+        written.map_err(|e| new.explain(e))?;
+    }
+    let connection = &old.connection;
+    let attach = format!("ATTACH {} AS n", quoted(&to.to_string_lossy()));
+    connection.execute_batch(&attach).map_err(explain)?;
+    let report = Copy { connection, until: Instant::now() + TIME }.all(version).map_err(explain)?;
+    connection.execute_batch("CHECKPOINT n; DETACH n").map_err(explain)?;
+    Ok(report)
+}
+
+/// The WAL of a database at `path`.
+pub fn wal_of(path: &Path) -> std::path::PathBuf {
+    let mut wal = path.to_owned().into_os_string();
+    wal.push(".wal");
+    wal.into()
+}
+
+/// The old database is `g`, the new one `n`.
+struct Copy<'a> {
+    connection: &'a Connection,
+    until: Instant,
+}
+
+/// Rows of a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Rows {
+    copied: i64,
+    /// Of those copied: without the column that could not be read.
+    partly: i64,
+}
+
+impl Copy<'_> {
+    fn all(&self, version: usize) -> duckdb::Result<Report> {
+        let mut report = Report::default();
+        for table in self.texts(
+            "SELECT table_name FROM duckdb_tables() WHERE database_name = 'n' AND table_name IN \
+             (SELECT table_name FROM duckdb_tables() WHERE database_name = 'g') ORDER BY table_name",
+        )? {
+            let rows = self.table(&table)?;
+            let all: i64 =
+                self.connection.query_row(&format!("SELECT count(*) FROM g.main.\"{table}\""), [], |r| r.get(0))?;
+            let lost = all - rows.copied;
+            match table.as_str() {
+                "readings" => (report.readings, report.lost, report.unverified) = (rows.copied, lost, rows.partly),
+                _ if lost > 0 => report.others.push((table, lost)),
+                _ => {}
+            }
+        }
+        // The version is that of the new tables, and what tells one database from another is not copied.
+        self.connection.execute_batch(&format!(
+            "DELETE FROM n.meta WHERE key IN ('schema', '{}'); INSERT INTO n.meta VALUES ('schema', '{version}')",
+            last_batch::KEY
+        ))?;
+        report.nameless = self.name_nameless()?;
+        Ok(report)
+    }
+
+    fn table(&self, table: &str) -> duckdb::Result<Rows> {
+        let columns = self.texts(&format!(
+            "SELECT column_name FROM duckdb_columns() WHERE database_name = 'n' AND table_name = '{table}' \
+             AND column_name IN (SELECT column_name FROM duckdb_columns() WHERE database_name = 'g' \
+             AND table_name = '{table}') ORDER BY column_index"
+        ))?;
+        let columns: Vec<String> = columns.iter().map(|c| format!("\"{c}\"")).collect();
+        let last: Option<i64> =
+            self.connection.query_row(&format!("SELECT max(rowid) FROM g.main.\"{table}\""), [], |r| r.get(0))?;
+        let mut rows = Rows::default();
+        let Some(last) = last else { return Ok(rows) };
+        let mut from = 0;
+        for group in self.row_groups(table, last + 1) {
+            self.range(table, &columns, from, group, &mut rows)?;
+            from += group;
+        }
+        Ok(rows)
+    }
+
+    /// How many rows each row group of `table` has, deleted ones included; together at least `all`.
+    fn row_groups(&self, table: &str, all: i64) -> Vec<i64> {
+        let sql = format!(
+            "SELECT sum(count)::BIGINT FROM pragma_storage_info('g.main.{table}') \
+             WHERE column_id = 0 AND segment_type = 'VALIDITY' GROUP BY row_group_id ORDER BY row_group_id"
+        );
+        let groups: duckdb::Result<Vec<i64>> =
+            self.connection.prepare(&sql).and_then(|mut s| s.query_map([], |r| r.get(0)).and_then(Iterator::collect));
+        let mut groups = groups.unwrap_or_default();
+        let mut missing = all - groups.iter().sum::<i64>();
+        while missing > 0 {
+            groups.push(missing.min(ROW_GROUP));
+            missing -= ROW_GROUP;
+        }
+        groups
+    }
+
+    /// Copies `n` rows from row `from` on, or as many of them as can be read.
+    fn range(&self, table: &str, columns: &[String], from: i64, n: i64, rows: &mut Rows) -> duckdb::Result<()> {
+        if Instant::now() >= self.until {
+            return Ok(());
+        }
+        let Err(error) = self.insert(table, columns, from, n, rows) else { return Ok(()) };
+        self.unreadable(error)?;
+        if n > VECTOR {
+            let half = (n + VECTOR - 1) / VECTOR / 2 * VECTOR;
+            self.range(table, columns, from, half, rows)?;
+            return self.range(table, columns, from + half, n - half, rows);
+        }
+        if table == "readings" {
+            let without: Vec<String> = columns.iter().filter(|c| *c != "\"lag\"").cloned().collect();
+            let before = rows.copied;
+            match self.insert(table, &without, from, n, rows) {
+                Ok(()) => rows.partly += rows.copied - before,
+                Err(error) => self.unreadable(error)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn insert(&self, table: &str, columns: &[String], from: i64, n: i64, rows: &mut Rows) -> duckdb::Result<()> {
+        let columns = columns.join(", ");
+        let copied = self.connection.execute(
+            &format!(
+                "INSERT INTO n.main.\"{table}\" ({columns}) SELECT {columns} FROM g.main.\"{table}\" \
+                 WHERE rowid >= {from} AND rowid < {}",
+                from + n
+            ),
+            [],
+        )?;
+        rows.copied += i64::try_from(copied).unwrap_or(0);
+        Ok(())
+    }
+
+    /// Passes on what is no damage, so that a full disk is not taken for lost readings.
+    fn unreadable(&self, error: duckdb::Error) -> duckdb::Result<()> {
+        if verdict::is_damage(&error.to_string()) {
+            // It was a transaction of its own and is over; that it cannot be rolled back then is no news.
+            let _ = self.connection.execute_batch("ROLLBACK");
+            Ok(())
+        } else {
+            Err(error)
+        }
+    }
+
+    /// Gives a name to what lost its own, so that its rows can be found, and its number is not given to another.
+    fn name_nameless(&self) -> duckdb::Result<i64> {
+        let missing = |column: &str, names: &str| -> duckdb::Result<Vec<i32>> {
+            let tables = self.texts(&format!(
+                "SELECT table_name FROM duckdb_columns() WHERE database_name = 'n' AND column_name = '{column}' \
+                 AND table_name <> '{names}' ORDER BY table_name"
+            ))?;
+            let all: Vec<String> =
+                tables.iter().map(|t| format!("SELECT \"{column}\" AS id FROM n.main.\"{t}\"")).collect();
+            let sql = format!(
+                "SELECT DISTINCT id FROM ({}) WHERE id IS NOT NULL \
+                 AND id NOT IN (SELECT \"{column}\" FROM n.main.\"{names}\") ORDER BY id",
+                all.join(" UNION ALL ")
+            );
+            self.connection.prepare(&sql)?.query_map([], |r| r.get(0))?.collect()
+        };
+        let node = |id: i32, name: &str| {
+            let sql = "INSERT INTO n.nodes(node, source, name, first_seen) VALUES (?, ?, ?, make_timestamp(0))";
+            self.connection.execute(sql, duckdb::params![id, NAMELESS, name])
+        };
+        let mut nameless = 0;
+        let series = missing("series", "series")?;
+        for id in missing("node", "nodes")? {
+            node(id, &format!("node-{id}"))?;
+            nameless += 1;
+        }
+        if !series.is_empty() {
+            let own = "SELECT max(node) FILTER (source = $1 AND name = $1), coalesce(max(node), 0) + 1 FROM n.nodes";
+            let (own, next): (Option<i32>, i32) =
+                self.connection.query_row(own, [NAMELESS], |r| Ok((r.get(0)?, r.get(1)?)))?;
+            let id = own.unwrap_or(next);
+            if own.is_none() {
+                node(id, NAMELESS)?;
+            }
+            for one in series {
+                let sql = "INSERT INTO n.series(series, node, metric, unit) VALUES (?, ?, ?, NULL)";
+                self.connection.execute(sql, duckdb::params![one, id, format!("series-{one}")])?;
+                nameless += 1;
+            }
+        }
+        Ok(nameless)
+    }
+
+    fn texts(&self, sql: &str) -> duckdb::Result<Vec<String>> {
+        self.connection.prepare(sql)?.query_map([], |r| r.get(0))?.collect()
+    }
+}
