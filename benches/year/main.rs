@@ -42,6 +42,7 @@ fn main() -> anyhow::Result<()> {
     // `cargo bench` and `cargo test --benches` pass flags of the standard harness.
     let Some(target) = std::env::args().skip(1).find(|a| !a.starts_with("--")) else { return Ok(()) };
     let full = std::env::var("GADWALL_BENCH_MODE").as_deref() == Ok("full");
+    gadwall::budget::heap::tame();
     run(if full { 365 } else { 120 }, &PathBuf::from(target))
 }
 
