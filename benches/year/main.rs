@@ -42,6 +42,7 @@ fn main() -> anyhow::Result<()> {
     // `cargo bench` and `cargo test --benches` pass flags of the standard harness.
     let Some(target) = std::env::args().skip(1).find(|a| !a.starts_with("--")) else { return Ok(()) };
     let full = std::env::var("GADWALL_BENCH_MODE").as_deref() == Ok("full");
+    gadwall::budget::heap::tame();
     run(if full { 365 } else { 120 }, &PathBuf::from(target))
 }
 
@@ -103,8 +104,7 @@ fn one(feed: &mut Feed, names: &Names, database: &Path, day: usize) -> anyhow::R
     let (mut waits, mut anon, mut rss) = (Vec::with_capacity(DAY / ROWS), 0, 0);
     for first in (day * DAY..(day + 1) * DAY).step_by(ROWS) {
         let content = names.readings(Shape::Mixed, first, ROWS, true);
-        feed.pass_until(Timestamp(reading(Shape::Mixed, first + ROWS - 1).1));
-        waits.push(feed.commit(content)?.as_secs_f64() * 1e3);
+        waits.push(feed.commit_live(content)?.as_secs_f64() * 1e3);
         let memory = machine::memory(None)?;
         (anon, rss) = (anon.max(memory.anon), rss.max(memory.rss));
     }
