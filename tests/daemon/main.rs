@@ -23,4 +23,5 @@ mod mqtt;
 mod recovery;
 mod rollups;
 mod space;
+mod statistics;
 mod time;
