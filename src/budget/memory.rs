@@ -297,9 +297,9 @@ memory: at most about 129 MB, and 0.3 MB more for each million readings stored
         let quiet = (Shed::Nothing, Shed::Nothing);
         assert!(keeper.is_due(14 * MB, quiet, TRIM_AFTER_PEAK));
         assert!(!keeper.is_due(14 * MB - 1, quiet, TRIM_AFTER_PEAK), "no peak");
-        assert!(!keeper.is_due(14 * MB, quiet, TRIM_AFTER_PEAK - second), "not yet");
+        assert!(!keeper.is_due(14 * MB, quiet, TRIM_AFTER_PEAK.saturating_sub(second)), "not yet");
         assert!(keeper.is_due(0, (Shed::Nothing, Shed::Trim), second), "at once above the limit");
-        assert!(!keeper.is_due(0, (Shed::Trim, Shed::Queries), TRIM_EVERY - second));
+        assert!(!keeper.is_due(0, (Shed::Trim, Shed::Queries), TRIM_EVERY.saturating_sub(second)));
         assert!(keeper.is_due(0, (Shed::Queries, Shed::Trim), TRIM_EVERY));
         let sum = i64::try_from(sum(&Config::default())).unwrap();
         assert_eq!(metrics.memory.limit.get(), sum + 3_000_000);
