@@ -7,6 +7,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gadwall::codec::json::{Options, decode};
 use gadwall::codec::json_lines::JsonLines;
+use gadwall::codec::time::Local;
 use gadwall::codec::topic::Pattern;
 
 /// A plug as Zigbee2MQTT publishes it: twelve leaves that become readings, and text that does not.
@@ -29,7 +30,7 @@ fn topics(c: &mut Criterion) {
 }
 
 fn messages(c: &mut Criterion) {
-    let options = Options { node: "0x00158d0001234567", metric: None, time: Some("time") };
+    let options = Options { node: "0x00158d0001234567", metric: None, time: Some("time"), local: Local::UTC };
     assert_eq!(decode(PLUG.as_bytes(), &options).readings.len(), 12);
     let mut group = c.benchmark_group("json");
     group.throughput(Throughput::Elements(12));
@@ -40,10 +41,12 @@ fn messages(c: &mut Criterion) {
     group.finish();
 
     let lines = JsonLines::new("pico", "time", "node");
-    assert_eq!(lines.line(LINE.as_bytes()).readings.len(), 3);
+    assert_eq!(lines.line(LINE.as_bytes(), Local::UTC).readings.len(), 3);
     let mut group = c.benchmark_group("json_lines");
     group.throughput(Throughput::Elements(3));
-    group.bench_function("three leaves with time and node", |b| b.iter(|| lines.line(black_box(LINE.as_bytes()))));
+    group.bench_function("three leaves with time and node", |b| {
+        b.iter(|| lines.line(black_box(LINE.as_bytes()), Local::UTC))
+    });
     group.finish();
 }
 

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::budget::{heap, memory};
 use crate::config::{self, Config, ConfigErrors};
 use crate::service::{self, journal};
 use crate::source::ports;
 use crate::store::recovery::probe::{self, Task};
-use crate::{demo, doctor, status};
+use crate::{compact, demo, doctor, status};
 
 /// Exit status for a bad configuration (`EX_CONFIG` of sysexits.h): a restart cannot help.
 const EX_CONFIG: u8 = 78;
@@ -65,6 +66,16 @@ enum Command {
         /// Repair without asking.
         #[arg(long)]
         yes: bool,
+    },
+    /// Rewrite the database into a smaller file: 0 when it is done, 1 when it is not and the file is as it was. A running
+    /// daemon is asked to do it and goes on meanwhile; Ctrl-C gives it up.
+    Compact {
+        /// The database, as in `[store] path`; by default that of the configuration.
+        #[arg(value_name = "DATABASE", conflicts_with = "config")]
+        database: Option<PathBuf>,
+        /// The configuration file.
+        #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
     },
     /// Open a database as a start does and say what came of it, as one line of JSON: what a starting daemon runs first.
     #[command(hide = true)]
@@ -129,6 +140,7 @@ pub fn run() -> u8 {
         Command::Status { url, token_file } => show_status(&url, token_file.as_deref()),
         Command::Ports => show_ports(),
         Command::Doctor { file, yes } => return doctor(&file, yes),
+        Command::Compact { database, config } => return compact(database, &config),
         Command::ProbeStore(args) => print(&(probe::answer(args.path, args.memory_limit, args.task.task()) + "\n")),
     };
     match result {
@@ -142,6 +154,7 @@ fn daemon(file: &Path) -> u8 {
         Ok(config) => config,
         Err(errors) => return fail_config(&errors),
     };
+    heap::tame();
     let level = journal::start(config.log.level);
     for warning in config.warnings() {
         tracing::warn!("{warning}");
@@ -165,7 +178,7 @@ fn check(file: &Path) -> u8 {
             }
             let text =
                 format!("{}: ok, {} serial and {} mqtt\n", file.display(), config.serial.len(), config.mqtt.len());
-            print(&text).map_or_else(|e| fail(1, &e.to_string()), |()| 0)
+            print(&(text + &memory::table(&config))).map_or_else(|e| fail(1, &e.to_string()), |()| 0)
         }
         Err(errors) => fail_config(&errors),
     }
@@ -191,6 +204,25 @@ fn doctor(file: &Path, yes: bool) -> u8 {
     match doctor::run(file, ask, &mut io::stdout()) {
         Ok(true) => 0,
         Ok(false) => 1,
+        Err(error) => fail(1, &format!("{error:#}")),
+    }
+}
+
+fn compact(database: Option<PathBuf>, file: &Path) -> u8 {
+    let store = match database {
+        Some(path) => config::Store { path, ..config::Store::default() },
+        None => match Config::load(file, std::env::vars_os()) {
+            Ok(config) => config.store,
+            Err(errors) => {
+                fail_config(&errors);
+                return 1;
+            }
+        },
+    };
+    // Its warnings are for a person who looks at this terminal.
+    let _ = journal::start(tracing::level_filters::LevelFilter::WARN);
+    match compact::run(store, &mut io::stdout()) {
+        Ok(()) => 0,
         Err(error) => fail(1, &format!("{error:#}")),
     }
 }
@@ -232,5 +264,10 @@ mod tests {
             assert_eq!(args.file.or(args.config), Some("x.toml".into()));
         }
         assert!(Cli::try_parse_from(["gadwall", "check"]).is_err());
+        assert!(matches!(
+            Cli::try_parse_from(["gadwall", "compact"]).unwrap().command,
+            Command::Compact { database: None, config } if config == Path::new(DEFAULT_CONFIG)
+        ));
+        assert!(Cli::try_parse_from(["gadwall", "compact", "g.duckdb", "--config", "x.toml"]).is_err());
     }
 }

@@ -1,7 +1,8 @@
 //! The clocks of this machine, whether the real-time clock can be trusted, and what to do with readings while it cannot.
 
 mod machine;
-#[cfg(test)]
+/// For tests and benchmarks, which let time pass as they like.
+#[doc(hidden)]
 pub mod stepped;
 #[cfg(test)]
 mod tests;

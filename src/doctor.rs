@@ -6,6 +6,8 @@ use std::path::Path;
 use anyhow::{Context, bail};
 
 use crate::config;
+use crate::status::size;
+use crate::store::compact::leftovers;
 use crate::store::recovery::{
     Damage, Examiner, Files, Finding, Repair, Summary, Unwatched, folder_of, scan, sets, transactions,
 };
@@ -130,6 +132,13 @@ fn show_files(files: &Files, out: &mut impl Write) -> std::io::Result<()> {
             Err(error) => writeln!(out, "         it cannot be read: {error}")?,
         }
     }
+    for (path, bytes) in leftovers(files.database()) {
+        writeln!(
+            out,
+            "left     {} {bytes} bytes of an unfinished compaction: the next start removes it",
+            path.display()
+        )?;
+    }
     Ok(())
 }
 
@@ -146,9 +155,32 @@ fn show_summary(summary: &Summary, out: &mut impl Write) -> std::io::Result<()> 
         summary.nodes,
         summary.last_commit.as_deref().unwrap_or("never"),
         summary.batch
-    )
+    )?;
+    let hint = if worth_compacting(summary.bytes, summary.free) {
+        "; `gadwall compact` gives it back to the disk"
+    } else {
+        ""
+    };
+    writeln!(out, "size     {}, of it {} free for new readings{hint}", size(summary.bytes), size(summary.free))
+}
+
+/// A quarter of the file, and more than a few row groups.
+const fn worth_compacting(bytes: u64, free: u64) -> bool {
+    free >= 8_000_000 && free >= bytes / 4
 }
 
 fn show_damage(damage: &Damage, out: &mut impl Write) -> std::io::Result<()> {
     writeln!(out, "state    DAMAGED: {}", damage.text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::worth_compacting;
+
+    #[test]
+    fn a_quarter_of_the_file_is_worth_it() {
+        assert!(worth_compacting(40_000_000, 10_000_000));
+        assert!(!worth_compacting(40_000_000, 9_999_999));
+        assert!(!worth_compacting(9_000_000, 7_000_000), "little is not");
+    }
 }

@@ -1,6 +1,6 @@
 //! Counters and gauges of the whole process, as atomics; no format and no I/O. `serve` shows them.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -57,11 +57,13 @@ pub enum DropReason {
     Stopping,
     /// A retained message without a time of its own: old news, not a reading.
     Retained,
+    /// Memory was above its limit.
+    Memory,
 }
 
 impl DropReason {
     /// All reasons, in the order of their index.
-    pub const ALL: [Self; 3] = [Self::IntakeFull, Self::Stopping, Self::Retained];
+    pub const ALL: [Self; 4] = [Self::IntakeFull, Self::Stopping, Self::Retained, Self::Memory];
 
     /// The reason as it is shown.
     pub const fn as_str(self) -> &'static str {
@@ -69,6 +71,7 @@ impl DropReason {
             Self::IntakeFull => "intake-full",
             Self::Stopping => "stopping",
             Self::Retained => "retained",
+            Self::Memory => "memory",
         }
     }
 }
@@ -123,6 +126,8 @@ pub struct StoreCounts {
     pub failed: Counter,
     /// Duration of the last commit, microseconds.
     pub last_commit_us: Gauge,
+    /// The flush interval that is in force, microseconds.
+    pub flush_interval_us: Gauge,
     /// CLOCK_BOOTTIME of the last commit in microseconds; 0 before the first.
     pub last_commit_at: Gauge,
     /// CLOCK_BOOTTIME of the writer's last sign of life in microseconds.
@@ -157,6 +162,10 @@ pub struct StoreCounts {
     pub wary: AtomicBool,
     /// Envelopes that were put aside because they could not be stored or ended the process.
     pub poison: Counter,
+    /// Times that the file was replaced by a smaller one.
+    pub compactions: Counter,
+    /// How much of the database is copied into a smaller file, in thousandths; 0 while it is not.
+    pub compacting: Gauge,
     /// Times that a query, a commit or a checkpoint met damage of the file.
     pub damaged: Counter,
     /// The rollups, and what was removed.
@@ -264,6 +273,87 @@ pub struct ClockState {
     pub floor: Gauge,
     /// It is before the floor, and nothing says that it is synchronised.
     pub before_floor: AtomicBool,
+}
+
+/// What is given up while memory is above its limit: each step includes those before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Shed {
+    /// Memory is within its limit.
+    #[default]
+    Nothing,
+    /// What is free in the heap is given back to the kernel.
+    Trim,
+    /// Queries are refused.
+    Queries,
+    /// Nothing more is read from brokers: they keep what they have.
+    Brokers,
+    /// Serial lines are dropped, and the hub's batches get status 1.
+    Serial,
+}
+
+impl Shed {
+    /// All steps, in their order.
+    pub const ALL: [Self; 5] = [Self::Nothing, Self::Trim, Self::Queries, Self::Brokers, Self::Serial];
+
+    /// The step as it is shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Nothing => "nothing",
+            Self::Trim => "trim",
+            Self::Queries => "queries",
+            Self::Brokers => "brokers",
+            Self::Serial => "serial",
+        }
+    }
+
+    /// The next step; the last one stays.
+    #[must_use]
+    pub fn further(self) -> Self {
+        Self::ALL[(self as usize + 1).min(Self::ALL.len() - 1)]
+    }
+
+    /// The step before; the first one stays.
+    #[must_use]
+    pub fn back(self) -> Self {
+        Self::ALL[(self as usize).saturating_sub(1)]
+    }
+}
+
+/// Memory against its limit.
+#[derive(Debug, Default)]
+pub struct MemoryState {
+    /// The limit of anonymous memory, bytes; 0 before the first look.
+    pub limit: Gauge,
+    /// Times that the heap was given back.
+    pub trims: Counter,
+    /// Queries refused for lack of memory.
+    pub refused: Counter,
+    step: AtomicUsize,
+    times: [Counter; Shed::ALL.len()],
+}
+
+impl MemoryState {
+    /// What is given up at present.
+    pub fn step(&self) -> Shed {
+        Shed::ALL[self.step.load(Ordering::Relaxed).min(Shed::ALL.len() - 1)]
+    }
+
+    /// Sets it, and counts each step that is entered from the one before.
+    pub fn set_step(&self, step: Shed) {
+        if Shed::ALL[self.step.swap(step as usize, Ordering::Relaxed)] < step {
+            self.times(step).inc();
+        }
+    }
+
+    /// Whether this is given up at present.
+    pub fn sheds(&self, what: Shed) -> bool {
+        self.step() >= what
+    }
+
+    /// Times that this step was entered because memory was above its limit.
+    pub fn times(&self, step: Shed) -> &Counter {
+        &self.times[step as usize]
+    }
 }
 
 /// State of one source as `/stats` and `/healthz` show it.
@@ -432,6 +522,8 @@ pub struct Metrics {
     pub queue: QueueCounts,
     /// The clock.
     pub clock: ClockState,
+    /// Memory.
+    pub memory: MemoryState,
     /// HTTP.
     pub http: HttpCounts,
     sources: Mutex<Vec<Arc<SourceStatus>>>,
@@ -473,6 +565,24 @@ mod tests {
         for (i, reason) in DeadReason::ALL.iter().enumerate() {
             assert_eq!(reason.index(), i);
         }
+    }
+
+    #[test]
+    fn steps_of_shedding_are_counted_when_they_are_entered() {
+        let memory = MemoryState::default();
+        assert_eq!((memory.step(), memory.sheds(Shed::Trim)), (Shed::Nothing, false));
+        for step in
+            [Shed::Trim, Shed::Queries, Shed::Queries, Shed::Brokers, Shed::Queries, Shed::Brokers, Shed::Queries]
+        {
+            memory.set_step(step);
+        }
+        assert!(memory.sheds(Shed::Trim) && memory.sheds(Shed::Queries) && !memory.sheds(Shed::Brokers));
+        let times = Shed::ALL.map(|step| memory.times(step).get());
+        assert_eq!(times, [0, 1, 1, 2, 0]);
+        assert_eq!(
+            (Shed::Serial.further(), Shed::Nothing.back(), Shed::Trim.back()),
+            (Shed::Serial, Shed::Nothing, Shed::Nothing)
+        );
     }
 
     #[test]

@@ -11,6 +11,9 @@ pub const MAX_NAME: usize = 128;
 /// Longest excerpt of a dead letter, in bytes; what is longer is cut.
 pub const MAX_EXCERPT: usize = 1024;
 
+/// Kind of the event that tells of a node's clock: its time was impossible, or could not be read.
+pub const CLOCK_EVENT: &str = "clock";
+
 /// Earliest time of a node that is believed: 2015-01-01T00:00:00Z.
 pub const EARLIEST: Timestamp = Timestamp::from_secs(1_420_070_400);
 /// Latest time that is believed while our own clock is in doubt: 2100-01-01T00:00:00Z.
@@ -116,7 +119,7 @@ pub enum DeadReason {
     TooManyNodes,
     /// `max-series` is reached, or the source's share of it.
     TooManySeries,
-    /// The source has brought more new series within an hour than a quarter of its share.
+    /// The source uses more than half of its share of nodes or series, and brings new ones too fast.
     TooManyNew,
     /// Another value is stored for the same series and time.
     Conflict,

@@ -133,7 +133,7 @@ fn text(stats: &Value, health: &Value) -> String {
             number("/store/events"),
             number("/store/dead_letters"),
         ),
-        format!("written  {}, {} of it today", bytes("/written/bytes"), bytes("/written/today_bytes")),
+        format!("written  {} since the start, {} today", bytes("/written/bytes"), bytes("/written/today_bytes")),
         format!("memory   {}, {} of it anonymous", bytes("/memory/rss_bytes"), bytes("/memory/anon_bytes")),
         format!(
             "clock    {}, {}, {} questions for the time not answered",

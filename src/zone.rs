@@ -1,11 +1,11 @@
 //! Local time: where a day begins in a time zone, and which instant a time of day without a zone means.
 //!
 //! Rules of daylight saving come from the IANA database that `chrono-tz` is built with; pure, so the machine's own
-//! database is not read. Of a local time that happens twice (clocks set back) the first is meant, as RFC 5545 (3.3.5) says;
-//! one that never happens (clocks set forward) is read with the offset that held before the gap, which is the instant
+//! database is not read. Of a local time that happens twice (clocks set back) the first is meant, as RFC 5545 (3.3.5) says,
+//! unless its arrival tells that the second has just come ([`instant_heard`]); one that never happens (clocks set forward) is read with the offset that held before the gap, which is the instant
 //! that many minutes after it.
 
-use chrono::{DateTime, Days, LocalResult, NaiveDate, NaiveDateTime, TimeDelta, TimeZone, Utc};
+use chrono::{DateTime, Days, LocalResult, NaiveDate, NaiveDateTime, TimeDelta, TimeZone};
 pub use chrono_tz::Tz;
 
 use crate::reading::Timestamp;
@@ -14,6 +14,10 @@ use crate::reading::Timestamp;
 pub const DAY: i64 = 86_400 * 1_000_000;
 /// One hour in microseconds.
 pub const HOUR: i64 = 3_600 * 1_000_000;
+
+/// So far a node's clock may be ahead of ours without being taken for one that shows another hour: 5 minutes, in
+/// microseconds.
+const AHEAD: i64 = 300 * 1_000_000;
 
 /// No zone's offset has ever changed by more at once; what a gap is looked for in.
 const WIDEST_GAP: i64 = 24 * 60;
@@ -51,13 +55,38 @@ pub fn instant_of(local: NaiveDateTime, zone: Tz) -> Timestamp {
     }
 }
 
+/// The instant that `local` means to somebody who heard it at `arrival`. Of a local time that happens twice that is the
+/// second where the second has just come: not more than [`AHEAD`] after the arrival, and before it by less than the two
+/// are apart. So the times of a node that sends what its clock shows do not go backwards when clocks are set back. In all
+/// other cases it is that of [`instant_of`].
+pub fn instant_heard(local: NaiveDateTime, zone: Tz, arrival: Timestamp) -> Timestamp {
+    if let LocalResult::Ambiguous(first, second) = zone.from_local_datetime(&local) {
+        let (first, second) = (first.timestamp_micros(), second.timestamp_micros());
+        let ago = arrival.micros().saturating_sub(second);
+        if (-AHEAD..second - first).contains(&ago) {
+            return Timestamp(second);
+        }
+    }
+    instant_of(local, zone)
+}
+
+/// Whether the clocks of `zone` show the time of day of `ts` a second time.
+pub fn happens_twice(ts: Timestamp, zone: Tz) -> bool {
+    local(ts, zone).is_some_and(|at| matches!(zone.from_local_datetime(&at.naive_local()), LocalResult::Ambiguous(..)))
+}
+
 /// `ts` as the clocks of `zone` show it; `None` outside of what chrono can say.
 pub fn local(ts: Timestamp, zone: Tz) -> Option<DateTime<Tz>> {
-    DateTime::<Utc>::from_timestamp_micros(ts.micros()).map(|utc| utc.with_timezone(&zone))
+    DateTime::from_timestamp_micros(ts.micros()).map(|utc| utc.with_timezone(&zone))
+}
+
+/// What a clock in `zone` shows at `ts`: [`local`] without its offset; 1970 where chrono cannot say.
+pub fn clock_time(ts: Timestamp, zone: Tz) -> NaiveDateTime {
+    local(ts, zone).map_or(DateTime::UNIX_EPOCH.naive_utc(), |at| at.naive_local())
 }
 
 /// The first instant of a date: the earliest of its minutes that exists.
-fn begin_of(date: NaiveDate, zone: Tz) -> Timestamp {
+pub fn begin_of(date: NaiveDate, zone: Tz) -> Timestamp {
     let midnight = date.and_hms_opt(0, 0, 0).expect("every date has a midnight");
     // A date may be left out as a whole; it then begins where the next one does.
     let first = (0..=2 * WIDEST_GAP).find_map(|minutes| {
@@ -69,6 +98,8 @@ fn begin_of(date: NaiveDate, zone: Tz) -> Timestamp {
 
 #[cfg(test)]
 mod tests {
+    use chrono::Utc;
+
     use super::*;
 
     fn at(text: &str) -> Timestamp {
@@ -136,6 +167,60 @@ mod tests {
         assert_eq!(instant_of(naive("2025-03-30T02:00:00.5"), zone), at("2025-03-30T01:00:00.5Z"));
         assert_eq!(instant_of(naive("2025-03-30T03:00:00"), zone), at("2025-03-30T01:00:00Z"));
         assert_eq!(instant_of(naive("2025-03-30T03:30:00"), Tz::UTC), at("2025-03-30T03:30:00Z"));
+    }
+
+    #[test]
+    fn the_arrival_tells_which_of_two_is_meant() {
+        let zone = Tz::Europe__Berlin;
+        let heard = |local: &str, arrival: &str| instant_heard(naive(local), zone, at(arrival)).to_string();
+        let (first, second) = ("2025-10-26T00:30:00Z", "2025-10-26T01:30:00Z");
+        assert_eq!(heard("2025-10-26T02:30:00", "2025-10-26T00:30:01Z"), first);
+        assert_eq!(heard("2025-10-26T02:30:00", "2025-10-26T01:24:59Z"), first, "late, and yet before the second");
+        assert_eq!(heard("2025-10-26T02:30:00", "2025-10-26T01:25:00Z"), second, "5 minutes ahead");
+        assert_eq!(heard("2025-10-26T02:30:00", "2025-10-26T01:30:01Z"), second);
+        assert_eq!(heard("2025-10-26T02:30:00", "2025-10-26T02:29:59Z"), second);
+        assert_eq!(heard("2025-10-26T02:30:00", "2025-10-26T02:30:00Z"), first, "an old one: the arrival says nothing");
+        assert_eq!(heard("2025-10-26T02:30:00", "2025-10-25T12:00:00Z"), first);
+        // Times that happen once or never do not depend on it.
+        assert_eq!(heard("2025-10-26T01:59:59", "2025-10-26T00:59:59Z"), "2025-10-25T23:59:59Z");
+        assert_eq!(heard("2025-10-26T03:00:00", "2025-10-26T01:30:00Z"), "2025-10-26T02:00:00Z");
+        assert_eq!(heard("2025-03-30T02:30:00", "2025-03-30T01:30:00Z"), "2025-03-30T01:30:00Z");
+    }
+
+    #[test]
+    fn the_times_of_a_node_that_tells_local_time_do_not_go_backwards_in_autumn() {
+        // Lord Howe sets its clocks back by half an hour, on 6 April 2025 at 02:00 (15:00 UTC of the day before).
+        for (zone, begin) in
+            [(Tz::Europe__Berlin, "2025-10-25T22:00:00Z"), (Tz::Australia__Lord_Howe, "2025-04-05T12:00:00Z")]
+        {
+            for late in [0, 1_000_000, 20 * 60_000_000] {
+                for minute in 0..360 {
+                    let told = Timestamp(at(begin).micros() + minute * 60_000_000);
+                    let shown = local(told, zone).unwrap().naive_local();
+                    let arrival = Timestamp(told.micros() + late);
+                    assert_eq!(instant_heard(shown, zone, arrival), told, "{zone} {shown} {late}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn which_times_happen_twice() {
+        let zone = Tz::Europe__Berlin;
+        for (ts, twice) in [
+            ("2025-10-25T23:59:59Z", false),
+            ("2025-10-26T00:00:00Z", true),
+            ("2025-10-26T01:59:59.999999Z", true),
+            ("2025-10-26T02:00:00Z", false),
+            ("2025-03-30T01:00:00Z", false),
+        ] {
+            assert_eq!(happens_twice(at(ts), zone), twice, "{ts}");
+            assert!(!happens_twice(at(ts), Tz::UTC));
+        }
+        let zone = Tz::Australia__Lord_Howe;
+        assert!(happens_twice(at("2025-04-05T14:30:00Z"), zone) && happens_twice(at("2025-04-05T15:29:59Z"), zone));
+        assert!(!happens_twice(at("2025-04-05T14:29:59Z"), zone) && !happens_twice(at("2025-04-05T15:30:00Z"), zone));
+        assert!(!happens_twice(Timestamp(i64::MAX), zone));
     }
 
     #[test]

@@ -14,9 +14,11 @@ const TABLE: &[(&str, &[&str])] = &[
     ("zone", &["reading"]),
     ("metrics", &["reading"]),
     ("clock", &["config::Clock", "config::Trust", "metrics", "reading", "zone"]),
+    ("budget", &["clock", "config", "metrics", "reading", "zone"]),
     ("codec", &["reading", "zone"]),
-    ("config", &["codec::topic", "zone"]),
+    ("config", &["budget::memory", "codec::topic", "zone"]),
     ("pipeline", &["config::Intake", "metrics", "reading"]),
+    ("quality", &["config::Interval", "config::Quality", "reading"]),
     (
         "source",
         &[
@@ -37,27 +39,51 @@ const TABLE: &[(&str, &[&str])] = &[
             "zone",
         ],
     ),
-    ("store", &["clock", "config::Store", "metrics", "pipeline", "reading", "zone"]),
+    (
+        "store",
+        &["budget", "clock", "config::Interval", "config::Store", "metrics", "pipeline", "quality", "reading", "zone"],
+    ),
     (
         "serve",
         &[
+            "budget",
             "clock",
             "codec::time",
             "config::Http",
+            "config::Quality",
             "config::secret",
             "metrics",
+            "quality",
             "reading",
             "store::Reader",
             "store::catalog",
+            "store::ledger",
             "store::reader",
             "zone",
         ],
     ),
-    ("service", &["clock", "codec", "config", "metrics", "pipeline", "reading", "serve", "source", "store", "zone"]),
+    (
+        "service",
+        &["budget", "clock", "codec", "config", "metrics", "pipeline", "reading", "serve", "source", "store", "zone"],
+    ),
     ("demo", &["codec", "config", "reading", "status"]),
     ("status", &[]),
-    ("doctor", &["config::Store", "store::Lock", "store::LockError", "store::recovery"]),
-    ("cli", &["config", "demo", "doctor", "service", "source::ports", "status", "store::recovery::probe"]),
+    ("doctor", &["config::Store", "status", "store::Lock", "store::LockError", "store::compact", "store::recovery"]),
+    ("compact", &["config::Store", "status", "store::Lock", "store::LockError", "store::compact"]),
+    (
+        "cli",
+        &[
+            "budget",
+            "compact",
+            "config",
+            "demo",
+            "doctor",
+            "service",
+            "source::ports",
+            "status",
+            "store::recovery::probe",
+        ],
+    ),
     ("main", &["cli"]),
 ];
 
@@ -87,7 +113,7 @@ const IMPURE: &[&str] = &[
 ];
 
 /// Modules that work on their arguments alone.
-const PURE: &[&str] = &["codec", "reading", "zone"];
+const PURE: &[&str] = &["codec", "quality", "reading", "zone"];
 
 #[test]
 fn every_module_keeps_to_its_row() {

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use gadwall::codec::json::{MAX_VALUES, Options, decode};
 use gadwall::codec::json_lines::JsonLines;
+use gadwall::codec::time::Local;
 use gadwall::reading::{DeadReason, Decoded, MAX_EXCERPT, MAX_NAME};
 use serde_json::Value;
 
 /// One message: the limits hold, and an object's readings are the leaves of its tree.
 pub fn json(input: &[u8]) {
-    let plain = decode(input, &Options { node: "n", metric: None, time: None });
-    let named = decode(input, &Options { node: "n", metric: Some("m"), time: Some("time") });
+    let plain = decode(input, &Options { node: "n", metric: None, time: None, local: Local::UTC });
+    let named = decode(input, &Options { node: "n", metric: Some("m"), time: Some("time"), local: Local::UTC });
     for decoded in [&plain, &named] {
-        within_limits(decoded);
+        within_limits(decoded, MAX_EXCERPT);
         assert!(decoded.readings.iter().all(|r| &*r.node == "n"));
         assert!(!decoded.readings.is_empty() || !decoded.dead.is_empty());
     }
@@ -35,18 +36,21 @@ pub fn json(input: &[u8]) {
 /// One line: the limits hold, only blank lines give nothing, and without a field for the node a line is decoded as a
 /// message is.
 pub fn json_lines(input: &[u8]) {
-    let decoded = JsonLines::new("s", "time", "node").line(input);
-    within_limits(&decoded);
+    let decoded = JsonLines::new("s", "time", "node").line(input, Local::UTC);
+    within_limits(&decoded, MAX_EXCERPT);
     assert_eq!(decoded.is_empty(), input.trim_ascii().is_empty());
     let node = decoded.readings.first().map(|r| &r.node);
     assert!(decoded.readings.iter().all(|r| Some(&r.node) == node));
     if input.trim_ascii().first() == Some(&b'{') {
-        let line = JsonLines::new("s", "time", "").line(input);
-        assert_eq!(line, decode(input.trim_ascii(), &Options { node: "s", metric: None, time: Some("time") }));
+        let line = JsonLines::new("s", "time", "").line(input, Local::UTC);
+        assert_eq!(
+            line,
+            decode(input.trim_ascii(), &Options { node: "s", metric: None, time: Some("time"), local: Local::UTC })
+        );
     }
 }
 
-fn within_limits(decoded: &Decoded) {
+pub(crate) fn within_limits(decoded: &Decoded, longest_detail: usize) {
     assert!(decoded.readings.len() <= MAX_VALUES && decoded.dead.len() <= MAX_VALUES + 1 && decoded.events.len() <= 1);
     for reading in &decoded.readings {
         assert!(reading.value.is_finite() && reading.unit.is_none());
@@ -56,7 +60,7 @@ fn within_limits(decoded: &Decoded) {
         assert!(is_name(&event.node) && &*event.kind == "clock" && event.data.len() <= MAX_EXCERPT, "{event:?}");
     }
     for letter in &decoded.dead {
-        assert!(letter.excerpt.len() <= MAX_EXCERPT && letter.detail.len() <= MAX_EXCERPT, "{letter:?}");
+        assert!(letter.excerpt.len() <= MAX_EXCERPT && letter.detail.len() <= longest_detail, "{letter:?}");
         assert!(!letter.detail.is_empty() && !letter.detail.chars().any(char::is_control), "{letter:?}");
     }
 }

@@ -1,31 +1,53 @@
 //! What must hold for every input of the codecs. Each target of `fuzz_targets/` calls one function; the tests here call
 //! them with the committed corpus. A property that does not hold panics.
 
+mod config;
 mod json;
+mod kept;
+mod message;
 mod serial;
 mod topic;
 
-use gadwall::codec::time::{from_integer, parse_number, parse_query, parse_text};
+use gadwall::codec::time::{Local, from_integer, parse_number, parse_query, parse_text};
 use gadwall::reading::Timestamp;
+use gadwall::zone::Tz;
 
+pub use config::config;
 pub use json::{json, json_lines};
+pub use kept::{floor, redelivery, starts, wal};
+pub use message::message;
 pub use serial::{hub_lines, lines};
 pub use topic::topic;
 
-/// Times: what is parsed lies in the years 0000 to 9999, and printed and parsed again it is the same; the ways to parse
-/// agree.
+/// Times: what is parsed lies in the years 0000 to 9999, and printed and parsed again it is the same, in whatever zone; the
+/// ways to parse agree.
 pub fn time(input: &[u8]) {
     let Ok(text) = std::str::from_utf8(input) else { return };
     let now = Timestamp(1_760_000_000_123_456);
-    let parsed = parse_text(text);
+    let parsed = parse_text(text, Local::UTC);
     for t in [parsed, parse_query(text, now).ok()].into_iter().flatten() {
         let printed = t.to_string();
         assert!(printed.len() >= 20 && printed.ends_with('Z') && !printed.starts_with(['+', '-']), "{printed}");
-        assert_eq!(parse_text(&printed), Some(t), "{printed}");
+        for local in
+            [Local::UTC, Local { zone: Tz::Europe__Berlin, arrival: Some(now) }, Local::of(Tz::Australia__Lord_Howe)]
+        {
+            assert_eq!(parse_text(&printed, local), Some(t), "{printed}");
+        }
         assert_eq!(parse_query(&printed, now), Ok(t), "{printed}");
     }
     if parsed.is_some() {
         assert_eq!(parse_query(text, now).ok(), parsed);
+    }
+    // In another zone the same text is another instant of that day or of one beside it; but for the ends of the years.
+    for zone in [Tz::Europe__Berlin, Tz::Australia__Lord_Howe] {
+        let there = parse_text(text, Local::of(zone));
+        if let (Some(here), Some(there)) = (parsed, there) {
+            assert!((here.micros() - there.micros()).abs() <= 15 * 3_600_000_000, "{here} {there}");
+        }
+        if let Some(t) = there {
+            // Heard at that moment it is the same, also where clocks show it twice: the first has just come.
+            assert_eq!(parse_text(text, Local { zone, arrival: Some(t) }), there, "{t}");
+        }
     }
     if let Some(t) = parse_number(text) {
         assert_eq!(parsed, Some(t));
@@ -80,5 +102,43 @@ mod tests {
     #[test]
     fn hub_lines() {
         replay("hub_lines", super::hub_lines);
+    }
+
+    #[test]
+    fn config() {
+        replay("config", super::config);
+    }
+
+    #[test]
+    fn message() {
+        replay("message", super::message);
+    }
+
+    #[test]
+    fn redelivery() {
+        replay("redelivery", super::redelivery);
+    }
+
+    #[test]
+    fn starts() {
+        replay("starts", super::starts);
+    }
+
+    #[test]
+    fn floor() {
+        replay("floor", super::floor);
+    }
+
+    #[test]
+    fn wal() {
+        replay("wal", super::wal);
+    }
+
+    /// What is only ever refused would be printed and parsed again by no input.
+    #[test]
+    fn the_corpus_of_the_configuration_has_good_ones() {
+        let text = include_str!("../corpus/config/all-kinds");
+        let config = gadwall::config::Config::parse(text, "/g/gadwall.toml").expect("every key as it should be");
+        assert_eq!((config.serial.len(), config.mqtt.len(), config.quality.len()), (2, 1, 2));
     }
 }

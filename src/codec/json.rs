@@ -15,6 +15,7 @@
 use std::sync::Arc;
 
 use super::leaves::{self, Plan};
+use super::time::Local;
 use crate::reading::{DeadLetter, DeadReason, Decoded};
 
 pub use super::leaves::MAX_VALUES;
@@ -30,6 +31,8 @@ pub struct Options<'a> {
     /// does not have it, or has null there, the arrival counts; where it holds no time (see [`super::time`]), an event of
     /// the kind `clock` says so as well, once for a message.
     pub time: Option<&'a str>,
+    /// How a time without a zone is read.
+    pub local: Local,
 }
 
 /// Decodes one message. Gives at least one reading or dead letter; never more than [`MAX_VALUES`] readings, and the first
@@ -45,7 +48,8 @@ pub fn decode(payload: &[u8], options: &Options<'_>) -> Decoded {
             return Decoded { dead, ..Decoded::default() };
         }
     }
-    let plan = Plan { node: Arc::from(options.node), metric: options.metric, time: options.time, node_field: None };
+    let Options { node, metric, time, local } = *options;
+    let plan = Plan { node: Arc::from(node), metric, time, local, node_field: None };
     leaves::decode(payload, plan)
 }
 

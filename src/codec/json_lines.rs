@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::leaves::{self, Plan};
+use super::time::Local;
 use crate::reading::{DeadLetter, DeadReason, Decoded};
 
 /// Decodes the lines of one source.
@@ -20,12 +21,13 @@ impl JsonLines {
         Self { source: Arc::from(source), time: time.to_owned(), node: node.to_owned() }
     }
 
-    /// Decodes one line, with or without its end; a blank line gives nothing at all.
+    /// Decodes one line, with or without its end; a blank line gives nothing at all. `local` is how a time without a zone
+    /// is read.
     ///
     /// Leaves and time are those of [`super::json::decode`]. The node is named by its field, as text or as a number in its
     /// decimal digits; where the line does not have it, or has null there, the source's name is the node's. A
     /// boolean, array or object there makes the whole line a dead letter: its readings would go to the wrong node.
-    pub fn line(&self, line: &[u8]) -> Decoded {
+    pub fn line(&self, line: &[u8], local: Local) -> Decoded {
         let line = line.trim_ascii();
         match line.first() {
             None => return Decoded::default(),
@@ -49,6 +51,7 @@ impl JsonLines {
             node: Arc::clone(&self.source),
             metric: None,
             time: field(&self.time),
+            local,
             node_field: field(&self.node),
         };
         leaves::decode(line, plan)

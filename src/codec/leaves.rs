@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::de::DeserializeSeed;
 
 use super::time;
-use crate::reading::{DeadLetter, DeadReason, Decoded, Event, MAX_NAME, Reading, Timestamp, When};
+use crate::reading::{CLOCK_EVENT, DeadLetter, DeadReason, Decoded, Event, MAX_NAME, Reading, Timestamp, When};
 use visit::Value;
 
 mod visit;
@@ -27,6 +27,8 @@ pub(super) struct Plan<'a> {
     pub metric: Option<&'a str>,
     /// Path of the field that holds the time.
     pub time: Option<&'a str>,
+    /// How a time without a zone is read.
+    pub local: time::Local,
     /// Path of the field that names the node.
     pub node_field: Option<&'a str>,
 }
@@ -158,7 +160,7 @@ impl<'a> Walk<'a> {
                 if self.bad_times == 1 {
                     let field = self.plan.time.unwrap_or_default();
                     let data = format!("the field `{}` is {found}: expected {}", shown(field), time::EXPECTED);
-                    let (node, kind) = (Arc::clone(&self.plan.node), Arc::from("clock"));
+                    let (node, kind) = (Arc::clone(&self.plan.node), Arc::from(CLOCK_EVENT));
                     self.decoded.events.push(Event { node, kind, when: When::Arrival, data });
                 }
             }
@@ -205,7 +207,7 @@ impl<'a> Walk<'a> {
     /// Text: a time, a node, or nothing that is stored.
     fn text(&mut self, text: &str) {
         match self.role() {
-            Role::Time => self.time_found(time::parse_text(text), text),
+            Role::Time => self.time_found(time::parse_text(text, self.plan.local), text),
             Role::Node => self.named = Named::As(text.to_owned()),
             Role::Metric => {}
         }

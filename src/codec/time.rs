@@ -6,14 +6,35 @@
 //! is cut towards the past.
 //!
 //! Texts are numbers, or `2025-10-09T08:53:20` with `T`, `t` or a blank in the middle, an optional fraction, and a zone:
-//! `Z`, `+02:00`, `+0200` or `+02`. **A text without a zone is taken as UTC**: the gateway cannot know the zone of a
-//! sender, and its own would make the stored time depend on where it is decoded. A leap second is the second after it.
+//! `Z`, `+02:00`, `+0200` or `+02`. A text without a zone is a [`Local`] time: of the sender's zone where a node sends it,
+//! of UTC in a question. A leap second is the second after it.
 //!
 //! Every time lies in the years 0000 to 9999; others are no times.
 
 use chrono::{NaiveDate, TimeDelta};
 
 use crate::reading::Timestamp;
+use crate::zone::{self, Tz};
+
+/// How a text without a zone is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// Whose clocks it was read from.
+    pub zone: Tz,
+    /// When it was heard, by a clock that can be trusted: tells which of two is meant where clocks are set back
+    /// ([`zone::instant_heard`]). Without it the first is.
+    pub arrival: Option<Timestamp>,
+}
+
+impl Local {
+    /// As UTC.
+    pub const UTC: Self = Self { zone: Tz::UTC, arrival: None };
+
+    /// As the clocks of `zone` show it at any time.
+    pub const fn of(zone: Tz) -> Self {
+        Self { zone, arrival: None }
+    }
+}
 
 /// What a time in a message may look like, for events and errors.
 pub const EXPECTED: &str = "a Unix time in s, ms, us or ns, or a text such as 2025-10-09T08:53:20Z";
@@ -125,14 +146,15 @@ fn parse_exponent(text: &[u8]) -> Option<i64> {
     Some(if negative { -value } else { value })
 }
 
-/// A time from text: a number as in [`parse_number`], or a date with a time of day. Blanks around it are ignored.
-pub fn parse_text(text: &str) -> Option<Timestamp> {
+/// A time from text: a number as in [`parse_number`], or a date with a time of day, without a zone that of `local`. Blanks
+/// around it are ignored.
+pub fn parse_text(text: &str, local: Local) -> Option<Timestamp> {
     let text = text.trim_ascii();
-    parse_number(text).or_else(|| parse_date(text))
+    parse_number(text).or_else(|| parse_date(text, local))
 }
 
-/// `YYYY-MM-DD`, `T` or a blank, `HH:MM:SS`, an optional fraction, and an optional zone; without one it is UTC.
-fn parse_date(text: &str) -> Option<Timestamp> {
+/// `YYYY-MM-DD`, `T` or a blank, `HH:MM:SS`, an optional fraction, and an optional zone.
+fn parse_date(text: &str, local: Local) -> Option<Timestamp> {
     let bytes = text.as_bytes();
     let (date_time, mut rest) = bytes.split_at_checked(19)?;
     let number = |at: usize, len: usize| digits(&date_time[at..at + len]);
@@ -154,15 +176,21 @@ fn parse_date(text: &str) -> Option<Timestamp> {
         micros = (0..6).fold(0, |m, at| m * 10 + if at < len { i64::from(fraction[at] - b'0') } else { 0 });
         rest = &fraction[len..];
     }
-    let offset = parse_zone(rest)?;
-    let seconds = time.and_utc().timestamp() + i64::from(leap) - offset;
-    within(seconds * 1_000_000 + micros)
+    let whole = if rest.is_empty() {
+        match local.arrival {
+            Some(arrival) => zone::instant_heard(time, local.zone, arrival),
+            None => zone::instant_of(time, local.zone),
+        }
+    } else {
+        Timestamp::from_secs(time.and_utc().timestamp() - parse_zone(rest)?)
+    };
+    within(whole.micros() + i64::from(leap) * 1_000_000 + micros)
 }
 
 /// Seconds that a zone is ahead of UTC.
 fn parse_zone(zone: &[u8]) -> Option<i64> {
     let (sign, hours, minutes) = match zone {
-        [] | [b'Z' | b'z'] => return Some(0),
+        [b'Z' | b'z'] => return Some(0),
         [sign, hours @ ..] if hours.len() == 2 => (sign, hours, &b"00"[..]),
         [sign, rest @ ..] if rest.len() == 4 => (sign, &rest[..2], &rest[2..]),
         [sign, rest @ ..] if rest.len() == 5 && rest[2] == b':' => (sign, &rest[..2], &rest[3..]),
@@ -194,7 +222,7 @@ fn digits(text: &[u8]) -> Option<u32> {
 )]
 pub struct NotATime(String);
 
-/// A time in a question: what [`parse_text`] takes, `now`, or a time back from `now` such as `-24h` (`s`, `m`, `h`, `d`,
+/// A time in a question: what [`parse_text`] takes, as UTC where it has no zone; `now`, or a time back from `now` such as `-24h` (`s`, `m`, `h`, `d`,
 /// `w`).
 ///
 /// # Errors
@@ -203,7 +231,9 @@ pub fn parse_query(text: &str, now: Timestamp) -> Result<Timestamp, NotATime> {
     let trimmed = text.trim_ascii();
     let found = match trimmed {
         "now" => Some(now),
-        _ => parse_back(trimmed, now).or_else(|| parse_text(trimmed)).or_else(|| parse_unescaped_plus(trimmed)),
+        _ => parse_back(trimmed, now)
+            .or_else(|| parse_text(trimmed, Local::UTC))
+            .or_else(|| parse_unescaped_plus(trimmed)),
     };
     found.ok_or_else(|| NotATime(text.chars().take(SHOWN).map(|c| if c.is_control() { '?' } else { c }).collect()))
 }
@@ -227,7 +257,7 @@ fn parse_back(text: &str, now: Timestamp) -> Option<Timestamp> {
 fn parse_unescaped_plus(text: &str) -> Option<Timestamp> {
     let (date_time, zone) = text.rsplit_once(' ')?;
     // A shorter head is a date, and the blank stands before the time of day.
-    if date_time.len() < 19 { None } else { parse_date(&format!("{date_time}+{zone}")) }
+    if date_time.len() < 19 { None } else { parse_date(&format!("{date_time}+{zone}"), Local::UTC) }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 
 mod env;
 mod error;
+mod quality;
 mod raw;
 pub mod secret;
 mod source;
@@ -22,6 +23,7 @@ mod value;
 mod warnings;
 
 pub use error::{ConfigError, ConfigErrors, Place};
+pub use quality::{Interval, Quality};
 pub use source::{Mqtt, MqttFormat, Serial, SerialFormat, Subscription};
 
 use std::ffi::OsString;
@@ -55,12 +57,16 @@ pub struct Config {
     pub clock: Clock,
     /// `[http]`
     pub http: Http,
+    /// `[memory]`
+    pub memory: Memory,
     /// `[log]`
     pub log: Log,
     /// `[[serial]]`
     pub serial: Vec<Serial>,
     /// `[[mqtt]]`
     pub mqtt: Vec<Mqtt>,
+    /// `[[quality]]`
+    pub quality: Vec<Quality>,
 }
 
 impl Config {
@@ -131,7 +137,8 @@ pub struct Store {
     /// `path`: the database file. Its folder also holds `gadwall.lock`, `http.addr`,
     /// `gadwall.starts`, at times `gadwall.inprogress`, and DuckDB's temporary files.
     pub path: PathBuf,
-    /// `memory-limit`: DuckDB's buffer pool in bytes; the process needs about 30 MB more. 16 MB to 4 GB.
+    /// `memory-limit`: DuckDB's buffer pool in bytes; what the process needs beside it is added up in
+    /// [`crate::budget::memory`]. 16 MB to 4 GB.
     pub memory_limit: u64,
     /// `flush-interval`: oldest age of a reading that waits for its commit, when nobody waits for an answer.
     /// 100 ms to 1 hour.
@@ -155,6 +162,12 @@ pub struct Store {
     /// `max-size`: bytes that the database file may have; above, the oldest days of readings go once they are in the rollups.
     /// `None` (`"unlimited"`) sets no bound. 16 MB to 1 TB.
     pub max_size: Option<u64>,
+    /// `write-budget`: bytes that the process may write a day (of the time zone); where it would be more, the flush interval
+    /// becomes longer, up to [`crate::budget::pace::LONGEST`]. `None` (`"unlimited"`) leaves it as it is. 1 MB to 1 TB.
+    pub write_budget: Option<u64>,
+    /// `card-endurance`: bytes that can be written to the card that holds the database until it is worn out; only for the
+    /// estimate of its life. 1 GB to 100,000 TB.
+    pub card_endurance: Option<u64>,
 }
 
 impl Default for Store {
@@ -171,6 +184,8 @@ impl Default for Store {
             keep_hourly: None,
             keep_daily: None,
             max_size: None,
+            write_budget: None,
+            card_endurance: None,
         }
     }
 }
@@ -202,8 +217,8 @@ pub struct Clock {
     /// `synchronised-file`: the file whose existence says that the clock is synchronised, instead of what the kernel and
     /// systemd-timesyncd say.
     pub synchronised_file: Option<PathBuf>,
-    /// `timezone`: where days begin (daily rollups), and the zone of local times that nodes send and ask for; a name of the
-    /// IANA database. `None` is the machine's zone at the start.
+    /// `timezone`: where days begin (daily rollups), and the zone of local times that nodes send and ask for where their source
+    /// has none of its own; a name of the IANA database. `None` is the machine's zone at the start.
     pub timezone: Option<Tz>,
 }
 
@@ -240,6 +255,14 @@ impl Default for Http {
     fn default() -> Self {
         Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), token_file: None, max_connections: 32 }
     }
+}
+
+/// `[memory]`.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Memory {
+    /// `limit`: bytes of anonymous memory above which the process sheds load; `None` (`"auto"`) is the sum of all bounds, which
+    /// `gadwall check` prints. 1 MB to 64 GB.
+    pub limit: Option<u64>,
 }
 
 /// `[log]`.

@@ -340,6 +340,23 @@ impl<'d> Entry<'d> {
         }
     }
 
+    /// The value as a number, whole or not, if it is one.
+    pub(super) fn number(&self) -> Option<f64> {
+        match self.found {
+            Found::Value(value) => match value.get_ref() {
+                DeValue::Integer(number) =>
+                {
+                    #[expect(clippy::cast_precision_loss, reason = "a limit of values is as exact as the values")]
+                    i64::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number as f64)
+                }
+                DeValue::Float(number) => number.as_str().parse().ok(),
+                _ => None,
+            },
+            Found::Variable(text) => text.parse().ok(),
+            Found::NotUtf8 => None,
+        }
+    }
+
     /// The folder that a relative path starts from: the file's for what stands in the file; for what stands in a
     /// variable the working directory, as for every other program.
     pub(super) fn base(&self) -> &'d Path {

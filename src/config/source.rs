@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::zone::Tz;
+
 /// `[[serial]]`: one serial port.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Serial {
@@ -24,6 +26,9 @@ pub struct Serial {
     /// `node`: for `json-lines`, the field (a dotted path) that names the node; where a line has none, the source's
     /// name is the node's.
     pub node: String,
+    /// `timezone`: the zone of local times that the nodes send (`json-lines`) and the hub is told (`hub-lines`); `None` is
+    /// that of [`Clock`](super::Clock).
+    pub timezone: Option<Tz>,
 }
 
 impl Default for Serial {
@@ -37,6 +42,7 @@ impl Default for Serial {
             max_line: 4_096,
             time: "time".into(),
             node: "node".into(),
+            timezone: None,
         }
     }
 }
@@ -134,6 +140,8 @@ pub struct Subscription {
     pub format: MqttFormat,
     /// `time`: for `json`, the field (a dotted path) that holds the reading's time; without it the arrival counts.
     pub time: Option<String>,
+    /// `timezone`: the zone of times that are sent without one; `None` is that of [`Clock`](super::Clock).
+    pub timezone: Option<Tz>,
     /// `qos`: 0, or 1, the default. Publications of QoS 2 arrive as QoS 1.
     pub qos: u8,
 }

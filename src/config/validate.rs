@@ -11,7 +11,8 @@ use url::Url;
 
 use super::raw::{Entry, Section};
 use super::{
-    Clock, Config, Http, Intake, Log, Mqtt, MqttFormat, Serial, SerialFormat, Store, Subscription, Trust, value,
+    Clock, Config, Http, Intake, Interval, Log, Memory, Mqtt, MqttFormat, Quality, Serial, SerialFormat, Store,
+    Subscription, Trust, value,
 };
 use crate::codec::topic::Pattern;
 use crate::zone::Tz;
@@ -20,6 +21,9 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAYS_1000: Duration = Duration::from_secs(86_400_000);
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// Longest pattern of names in bytes: that of a source and a node with the slash between.
+const MAX_PATTERN: usize = 257;
 
 const TRUST: &[(&str, Trust)] =
     &[("auto", Trust::Auto), ("always", Trust::Always), ("synchronised", Trust::Synchronised)];
@@ -58,13 +62,25 @@ pub(super) fn config(mut root: Section<'_>) -> Option<Config> {
     intake_section.finish();
     let clock = clock(root.table("clock"));
     let http = http(root.table("http"));
+    let memory = memory(root.table("memory"));
     let log = log(root.table("log"));
     let (serial_sections, mqtt_sections) = (root.tables("serial"), root.tables("mqtt"));
+    let quality = all(root.tables("quality"), quality);
     root.finish();
     let mut taken = Taken::default();
     let serial = all(serial_sections, |section| serial(section, &mut taken));
     let mqtt = all(mqtt_sections, |section| mqtt(section, &mut taken));
-    Some(Config { store: store?, intake: intake?, clock: clock?, http: http?, log: log?, serial: serial?, mqtt: mqtt? })
+    Some(Config {
+        store: store?,
+        intake: intake?,
+        clock: clock?,
+        http: http?,
+        memory: memory?,
+        log: log?,
+        serial: serial?,
+        mqtt: mqtt?,
+        quality: quality?,
+    })
 }
 
 /// Reads every section, also behind one that is wrong.
@@ -102,6 +118,10 @@ fn store(section: &mut Section<'_>) -> Option<Store> {
     }
     let size = value::size(16_000_000..=1_000_000_000_000, 500_000_000);
     let max_size = section.or("max-size", None, value::unless("unlimited", size));
+    let size = value::size(1_000_000..=1_000_000_000_000, 200_000_000);
+    let write_budget = section.or("write-budget", None, value::unless("unlimited", size));
+    let endurance = value::size(1_000_000_000..=100_000_000_000_000_000, 10_000_000_000_000);
+    let card_endurance = section.optional("card-endurance", endurance);
     let max_nodes = section.or("max-nodes", default.max_nodes, value::whole(1..=100_000));
     let max_series = section.or("max-series", default.max_series, value::whole(1..=1_000_000));
     let min_free = default.min_free;
@@ -118,6 +138,8 @@ fn store(section: &mut Section<'_>) -> Option<Store> {
         keep_hourly: keep_hourly?,
         keep_daily: keep_daily?,
         max_size: max_size?,
+        write_budget: write_budget?,
+        card_endurance: card_endurance?,
     })
 }
 
@@ -168,6 +190,13 @@ fn address(entry: &Entry<'_>) -> Result<SocketAddr, String> {
     address.ok_or_else(|| "expected an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"".to_owned())
 }
 
+fn memory(mut section: Section<'_>) -> Option<Memory> {
+    let size = value::size(1_000_000..=64_000_000_000, 96_000_000);
+    let limit = section.or("limit", None, value::unless("auto", size));
+    section.finish();
+    Some(Memory { limit: limit? })
+}
+
 fn log(mut section: Section<'_>) -> Option<Log> {
     let level = section.or("level", Log::default().level, value::choice(LEVELS));
     section.finish();
@@ -208,6 +237,7 @@ fn serial(mut section: Section<'_>, taken: &mut Taken) -> Option<Serial> {
     let max_line = section.or("max-line", default.max_line, value::whole(64..=65_536));
     let time = section.or("time", default.time, value::field);
     let node = section.or("node", default.node, value::field);
+    let timezone = section.optional("timezone", zone);
     if format == Some(SerialFormat::HubLines) {
         for key in ["time", "node"] {
             if section.is_set(key) {
@@ -225,6 +255,7 @@ fn serial(mut section: Section<'_>, taken: &mut Taken) -> Option<Serial> {
         max_line: max_line?,
         time: time?,
         node: node?,
+        timezone: timezone?,
     })
 }
 
@@ -307,9 +338,10 @@ fn subscription(mut section: Section<'_>) -> Option<Subscription> {
     let topic = section.required("topic", "a topic pattern, such as \"sensors/{node}/{metric}\"", topic);
     let format = section.or("format", MqttFormat::Json, value::format(MQTT_FORMATS));
     let time = section.optional("time", value::field);
+    let timezone = section.optional("timezone", zone);
     let qos = section.or("qos", 1, qos);
     section.finish();
-    Some(Subscription { topic: topic?, format: format?, time: time?, qos: qos? })
+    Some(Subscription { topic: topic?, format: format?, time: time?, timezone: timezone?, qos: qos? })
 }
 
 fn topic(entry: &Entry<'_>) -> Result<Pattern, String> {
@@ -325,4 +357,30 @@ fn qos(entry: &Entry<'_>) -> Result<u8, String> {
         );
     }
     value::whole(0..=1)(entry).map_err(|_| "expected 0 or 1".to_owned())
+}
+
+fn quality(mut section: Section<'_>) -> Option<Quality> {
+    let default = Quality::default();
+    let node = section.or("node", default.node, value::text(MAX_PATTERN));
+    let metric = section.or("metric", default.metric, value::text(MAX_PATTERN));
+    let interval = section.or("interval", default.interval, interval);
+    let min = section.optional("min", value::number);
+    let max = section.optional("max", value::number);
+    if let (Some(Some(min)), Some(Some(max))) = (min, max)
+        && max < min
+    {
+        section.blame("max", "expected at least min");
+    }
+    let stuck = section.optional("stuck", value::duration(SECOND..=DAYS_1000, 6 * HOUR));
+    let says = ["interval", "min", "max", "stuck"];
+    if !says.iter().any(|key| section.is_set(key)) {
+        section.blame("interval", "expected at least one of interval, min, max and stuck");
+    }
+    section.finish();
+    Some(Quality { node: node?, metric: metric?, interval: interval?, min: min?, max: max?, stuck: stuck? })
+}
+
+fn interval(entry: &Entry<'_>) -> Result<Interval, String> {
+    let every = value::duration(Duration::from_millis(100)..=365 * DAY, 30 * SECOND);
+    value::unless("irregular", every)(entry).map(|every| every.map_or(Interval::Irregular, Interval::Every))
 }

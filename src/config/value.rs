@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use bytesize::{GB, GIB, KB, KIB, MB, MIB};
+use bytesize::{GB, GIB, KB, KIB, MB, MIB, TB, TIB};
 
 use super::raw::Entry;
 
@@ -71,6 +71,11 @@ pub(super) fn whole<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl Fn(&Ent
         let number = entry.whole().filter(|number| range.contains(number)).and_then(|number| T::try_from(number).ok());
         number.ok_or_else(|| format!("expected a whole number from {} to {}", range.start(), range.end()))
     }
+}
+
+/// A number, whole or not.
+pub(super) fn number(entry: &Entry<'_>) -> Result<f64, String> {
+    entry.number().filter(|number| number.is_finite()).ok_or_else(|| "expected a number".to_owned())
 }
 
 /// A duration in a range, written with its unit. `example` is shown to who left out the unit.
@@ -172,8 +177,9 @@ fn show_duration(duration: Duration) -> String {
 }
 
 /// In the largest unit that divides it.
-fn show_size(bytes: u64) -> String {
-    let units = [("GiB", GIB), ("GB", GB), ("MiB", MIB), ("MB", MB), ("KiB", KIB), ("KB", KB)];
+pub(super) fn show_size(bytes: u64) -> String {
+    let units =
+        [("TiB", TIB), ("TB", TB), ("GiB", GIB), ("GB", GB), ("MiB", MIB), ("MB", MB), ("KiB", KIB), ("KB", KB)];
     match units.iter().find(|(_, unit)| bytes > 0 && bytes.is_multiple_of(*unit)) {
         Some((name, unit)) => format!("{}{name}", bytes / unit),
         None => format!("{bytes}B"),
@@ -222,8 +228,15 @@ mod tests {
         for (millis, shown) in durations {
             assert_eq!(show_duration(Duration::from_millis(millis)), shown);
         }
-        let sizes =
-            [(4 * GB, "4GB"), (24 * MB, "24MB"), (16 * MIB, "16MiB"), (262_144, "256KiB"), (1_001, "1001B"), (0, "0B")];
+        let sizes = [
+            (2 * TB, "2TB"),
+            (4 * GB, "4GB"),
+            (24 * MB, "24MB"),
+            (16 * MIB, "16MiB"),
+            (262_144, "256KiB"),
+            (1_001, "1001B"),
+            (0, "0B"),
+        ];
         for (bytes, shown) in sizes {
             assert_eq!(show_size(bytes), shown);
         }

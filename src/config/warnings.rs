@@ -17,6 +17,15 @@ impl Config {
                     .to_owned(),
             );
         }
+        let sum = crate::budget::memory::sum(self);
+        if let Some(limit) = self.memory.limit.filter(|limit| *limit < sum) {
+            warnings.push(format!(
+                "memory.limit = \"{}\": the parts may need about {} together, and where they do, queries and then readings \
+                 are refused; make them smaller (gadwall check lists them), or the limit larger",
+                super::value::show_size(limit),
+                super::value::show_size(sum.next_multiple_of(bytesize::MB)),
+            ));
+        }
         if !self.http.listen.ip().to_canonical().is_loopback() {
             warnings.push(format!(
                 "http.listen = \"{}\": the token and all answers cross the network unencrypted; a proxy with TLS in front \

@@ -21,6 +21,11 @@ impl Batch {
         Self { envelopes: Vec::new(), rows: 0, oldest: None, wanted: false, limit, age }
     }
 
+    /// From now on it is due when its oldest envelope is `age` old.
+    pub fn set_age(&mut self, age: Duration) {
+        self.age = age;
+    }
+
     /// Adds an envelope that came out of the channel at `now`.
     pub fn push(&mut self, now: Instant, envelope: Carried) {
         self.oldest.get_or_insert(now);
@@ -112,6 +117,8 @@ mod tests {
         assert!(batch.is_full() && batch.is_due(t));
         assert_eq!(batch.rows(), 10);
 
+        batch.set_age(AGE * 2);
+        assert_eq!(batch.deadline(), Some(t + AGE * 2), "also for what is in it");
         assert_eq!(batch.take().count(), 3);
         assert!(batch.is_empty() && !batch.is_full() && batch.deadline().is_none());
         batch.push(t, carried(0, true));

@@ -3,18 +3,26 @@
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::time::sleep;
 
 use crate::config;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Shed};
 use crate::reading::{Decoded, Delivery, Envelope, Outcome};
 
 /// Bytes that a reading, an event or a dead letter is counted with, beside its text.
 const ROW_BYTES: usize = 96;
 /// Bytes that an envelope is counted with, beside its rows.
 const ENVELOPE_BYTES: usize = 256;
+/// The part of both bounds that senders who can wait leave free: one of so many. Who must not wait finds room there,
+/// however much the others have.
+const KEPT_FREE: u32 = 4;
+
+/// How often it is looked whether memory is below its limit again.
+const MEMORY_PAUSE: Duration = Duration::from_millis(200);
 
 /// The store takes no more: the daemon is stopping. The envelope's receipt has answered `Failed`.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +35,9 @@ pub enum Refused {
     /// The capacity or the byte bound is used up; the writer was asked to commit.
     #[error("the channel to the store is full")]
     Full,
+    /// Memory is above its limit; the writer was asked to commit.
+    #[error("memory is above its limit")]
+    Memory,
     /// The daemon is stopping.
     #[error("the store takes no more envelopes")]
     Closed,
@@ -47,8 +58,7 @@ pub enum Notice {
 #[derive(Debug)]
 pub struct Carried {
     envelope: Envelope,
-    _rows: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
+    _permits: Vec<OwnedSemaphorePermit>,
     cost: Cost,
     metrics: Arc<Metrics>,
 }
@@ -83,6 +93,9 @@ pub struct Intake {
     nudge: Sender<()>,
     rows: Arc<Semaphore>,
     bytes: Arc<Semaphore>,
+    // What of them senders who wait may have.
+    patient_rows: Arc<Semaphore>,
+    patient_bytes: Arc<Semaphore>,
     max_rows: u32,
     max_bytes: u32,
     metrics: Arc<Metrics>,
@@ -121,11 +134,14 @@ pub fn channel(config: &config::Intake, metrics: Arc<Metrics>) -> (Intake, Outle
     // bound the channel: a send never blocks the runtime.
     let (tx, items) = unbounded();
     let (nudge, nudges) = bounded(1);
+    let semaphore = |permits: u32| Arc::new(Semaphore::new(permits as usize));
     let intake = Intake {
         tx,
         nudge,
-        rows: Arc::new(Semaphore::new(max_rows as usize)),
-        bytes: Arc::new(Semaphore::new(max_bytes as usize)),
+        rows: semaphore(max_rows),
+        bytes: semaphore(max_bytes),
+        patient_rows: semaphore(max_rows - max_rows / KEPT_FREE),
+        patient_bytes: semaphore(max_bytes - max_bytes / KEPT_FREE),
         max_rows,
         max_bytes,
         metrics,
@@ -134,32 +150,39 @@ pub fn channel(config: &config::Intake, metrics: Arc<Metrics>) -> (Intake, Outle
 }
 
 impl Intake {
-    /// Hands an envelope over; waits for permits, and asks the writer to commit while it does.
+    /// Hands an envelope over; waits for permits, and for memory to come back below its limit, and asks the writer to commit
+    /// while it does. A quarter of the capacity and of the byte bound is left to those who must not wait.
     ///
     /// # Errors
     /// [`Closed`] when the store takes no more.
     pub async fn send(&self, envelope: Envelope) -> Result<(), Closed> {
+        while self.metrics.memory.sheds(Shed::Brokers) {
+            self.commit_soon();
+            sleep(MEMORY_PAUSE).await;
+        }
         for part in self.split(envelope) {
             let cost = self.cost(&part);
-            let rows = match Arc::clone(&self.rows).try_acquire_many_owned(cost.rows) {
-                Ok(permit) => permit,
-                Err(TryAcquireError::Closed) => return Err(Closed),
-                Err(TryAcquireError::NoPermits) => {
-                    self.commit_soon();
-                    Arc::clone(&self.rows).acquire_many_owned(cost.rows).await.map_err(|_| Closed)?
-                }
-            };
-            let bytes = match Arc::clone(&self.bytes).try_acquire_many_owned(cost.bytes) {
-                Ok(permit) => permit,
-                Err(TryAcquireError::Closed) => return Err(Closed),
-                Err(TryAcquireError::NoPermits) => {
-                    self.commit_soon();
-                    Arc::clone(&self.bytes).acquire_many_owned(cost.bytes).await.map_err(|_| Closed)?
-                }
-            };
-            self.carry(part, rows, bytes, cost).map_err(|_| Closed)?;
+            let most = self.max_bytes - self.max_bytes / KEPT_FREE;
+            let permits = vec![
+                self.wait(&self.patient_rows, cost.rows).await?,
+                self.wait(&self.rows, cost.rows).await?,
+                self.wait(&self.patient_bytes, cost.bytes.min(most)).await?,
+                self.wait(&self.bytes, cost.bytes).await?,
+            ];
+            self.carry(part, permits, cost).map_err(|_| Closed)?;
         }
         Ok(())
+    }
+
+    async fn wait(&self, of: &Arc<Semaphore>, permits: u32) -> Result<OwnedSemaphorePermit, Closed> {
+        match Arc::clone(of).try_acquire_many_owned(permits) {
+            Ok(permit) => Ok(permit),
+            Err(TryAcquireError::Closed) => Err(Closed),
+            Err(TryAcquireError::NoPermits) => {
+                self.commit_soon();
+                Arc::clone(of).acquire_many_owned(permits).await.map_err(|_| Closed)
+            }
+        }
     }
 
     /// Hands an envelope over if there are permits; for sources that must not wait.
@@ -167,6 +190,10 @@ impl Intake {
     /// # Errors
     /// [`Refused`] when it was not taken; nothing of it was stored, unless it was large and split.
     pub fn try_send(&self, envelope: Envelope) -> Result<(), Refused> {
+        if self.metrics.memory.sheds(Shed::Serial) {
+            self.commit_soon();
+            return Err(Refused::Memory);
+        }
         let refuse = |e| {
             self.commit_soon();
             match e {
@@ -178,7 +205,7 @@ impl Intake {
             let cost = self.cost(&part);
             let rows = Arc::clone(&self.rows).try_acquire_many_owned(cost.rows).map_err(refuse)?;
             let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(cost.bytes).map_err(refuse)?;
-            self.carry(part, rows, bytes, cost).map_err(|_| Refused::Closed)?;
+            self.carry(part, vec![rows, bytes], cost).map_err(|_| Refused::Closed)?;
         }
         Ok(())
     }
@@ -197,16 +224,10 @@ impl Intake {
         self.tx.send(Item::Notice(notice)).map_err(|_| Closed)
     }
 
-    fn carry(
-        &self,
-        envelope: Envelope,
-        rows: OwnedSemaphorePermit,
-        bytes: OwnedSemaphorePermit,
-        cost: Cost,
-    ) -> Result<(), Closed> {
+    fn carry(&self, envelope: Envelope, permits: Vec<OwnedSemaphorePermit>, cost: Cost) -> Result<(), Closed> {
         self.metrics.queue.depth.add(i64::from(cost.rows));
         self.metrics.queue.bytes.add(i64::from(cost.bytes));
-        let carried = Carried { envelope, _rows: rows, _bytes: bytes, cost, metrics: Arc::clone(&self.metrics) };
+        let carried = Carried { envelope, _permits: permits, cost, metrics: Arc::clone(&self.metrics) };
         // The rejected item is dropped here, and with it its receipt answers `Failed`.
         self.tx.send(Item::Envelope(carried)).map_err(|_| Closed)
     }
@@ -315,6 +336,31 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn without_memory_ports_are_refused_and_brokers_wait() {
+        let (intake, outlet, metrics) = small();
+        metrics.memory.set_step(Shed::Brokers);
+        intake.try_send(envelope(1, false, Receipt::none())).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let sent = intake.send(envelope(1, false, Receipt::none()));
+            tokio::pin!(sent);
+            assert!(tokio::time::timeout(MEMORY_PAUSE * 2, &mut sent).await.is_err(), "it waits");
+            assert_eq!(outlet.nudges.try_recv(), Ok(()), "a commit is asked for meanwhile");
+            metrics.memory.set_step(Shed::Queries);
+            sent.await.unwrap();
+        });
+        metrics.memory.set_step(Shed::Serial);
+        let failed = Arc::new(Mutex::new(None));
+        let into = Arc::clone(&failed);
+        let receipt = Receipt::new(move |o| *into.lock().unwrap() = Some(o));
+        assert_eq!(intake.try_send(envelope(1, true, receipt)), Err(Refused::Memory));
+        assert_eq!(*failed.lock().unwrap(), Some(Outcome::Failed));
+        metrics.memory.set_step(Shed::Nothing);
+        intake.try_send(envelope(1, false, Receipt::none())).unwrap();
+        assert_eq!(metrics.queue.depth.get(), 3);
+    }
+
+    #[test]
     fn permits_bound_the_channel_and_come_back_with_the_answer() {
         let (intake, outlet, metrics) = small();
         for _ in 0..4 {
@@ -353,7 +399,7 @@ pub(super) mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_sender_that_waits_goes_on_when_permits_come_back() {
         let (intake, outlet, _) = small();
-        for _ in 0..4 {
+        for _ in 0..3 {
             intake.send(envelope(2, false, Receipt::none())).await.unwrap();
         }
         let waiting = tokio::spawn({
@@ -364,8 +410,21 @@ pub(super) mod tests {
             tokio::task::yield_now().await;
         }
         assert!(!waiting.is_finished());
+        // What is left is for those who must not wait, though another stands in line.
+        intake.try_send(envelope(2, false, Receipt::none())).unwrap();
+        assert_eq!(intake.try_send(envelope(1, false, Receipt::none())), Err(Refused::Full));
         next(&outlet).answer(Outcome::Committed);
         assert!(waiting.await.unwrap());
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_message_of_more_bytes_than_those_who_wait_may_have_is_taken_all_the_same() {
+        let metrics = Arc::new(Metrics::default());
+        let (intake, outlet) = channel(&config::Intake { capacity: 1_000, max_bytes: 4_096 }, Arc::clone(&metrics));
+        intake.send(envelope(200, false, Receipt::none())).await.unwrap();
+        assert_eq!(metrics.queue.bytes.get(), 4_096);
+        next(&outlet).answer(Outcome::Committed);
+        assert_eq!(metrics.queue.bytes.get(), 0);
     }
 
     #[test]

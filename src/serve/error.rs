@@ -5,7 +5,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use crate::store::reader::QueryError;
+use crate::reading::Timestamp;
+use crate::store::reader::{QueryError, Width};
 
 /// Seconds after which a client should ask again, when the store was busy.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("2");
@@ -97,6 +98,30 @@ impl ApiError {
         Self::new(StatusCode::BAD_REQUEST, "too-many-names", message)
     }
 
+    /// More buckets than an answer may have, in all of its pages.
+    pub(super) fn too_many_buckets(
+        buckets: u64,
+        width: Width,
+        (start, end): (Timestamp, Timestamp),
+        most: u64,
+    ) -> Self {
+        let message = format!(
+            "{buckets} buckets of {width} from {start} to {end}: expected at most {most}; \
+             ask for wider buckets or a shorter range"
+        );
+        Self::new(StatusCode::BAD_REQUEST, "too-many-buckets", message)
+    }
+
+    /// More rows than an answer may have; `what` says which.
+    pub(super) fn too_many_rows(what: &str, most: usize) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "too-many-rows", format!("{what}: expected at most {most} together"))
+    }
+
+    /// What was asked for cannot be told any more, because retention has removed readings.
+    pub(super) fn removed(before: Timestamp, what: &str) -> Self {
+        Self::new(StatusCode::GONE, "removed", format!("readings before {before} were removed: {what}"))
+    }
+
     /// No route of this path.
     pub(super) fn path(path: &str, index: &str) -> Self {
         let routes: Vec<&str> =
@@ -108,6 +133,13 @@ impl ApiError {
     /// Another method than `GET`.
     pub(super) fn method() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "this path answers to GET only")
+    }
+
+    /// Memory is above its limit.
+    pub(super) fn memory() -> Self {
+        let message =
+            "memory is above its limit ([memory] limit): queries are refused until it is below; ask again in a moment";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "memory", message)
     }
 
     /// All connections for questions for data have one.

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use serde::Serialize;
 
 use super::State;
-use crate::metrics::{Metrics, SourceState, SourceStatus};
+use crate::metrics::{Metrics, Shed, SourceState, SourceStatus};
 use crate::reading::Timestamp;
 
 /// Microseconds without a sign of life after which the writer counts as stuck.
@@ -39,7 +39,7 @@ pub(super) async fn healthz(Shared(state): Shared<Arc<State>>) -> (StatusCode, J
 }
 
 fn checks(metrics: &Metrics, boottime: i64) -> Vec<Check> {
-    let mut checks = vec![store(metrics, boottime), space(metrics), queue(metrics), clock(metrics)];
+    let mut checks = vec![store(metrics, boottime), space(metrics), queue(metrics), memory(metrics), clock(metrics)];
     checks.extend(metrics.sources().iter().map(|s| source(s)));
     checks
 }
@@ -102,6 +102,21 @@ fn queue(metrics: &Metrics) -> Check {
     let (depth, capacity) = (metrics.queue.depth.get(), metrics.queue.capacity.get());
     let detail = format!("{depth} of {capacity} rows wait for their commit");
     check("queue", if capacity > 0 && depth >= capacity { Err(detail) } else { Ok(detail) })
+}
+
+fn memory(metrics: &Metrics) -> Check {
+    let memory = &metrics.memory;
+    let limit = megabytes(memory.limit.get());
+    check(
+        "memory",
+        match memory.step() {
+            Shed::Nothing => Ok(format!("within its limit of {limit}")),
+            Shed::Trim => Ok(format!("above its limit of {limit}: the heap is given back")),
+            Shed::Queries => Ok(format!("above its limit of {limit}: queries are refused")),
+            Shed::Brokers => Err(format!("above its limit of {limit}: nothing is read from brokers")),
+            Shed::Serial => Err(format!("above its limit of {limit}: nothing is taken in")),
+        },
+    )
 }
 
 fn clock(metrics: &Metrics) -> Check {
@@ -214,6 +229,19 @@ mod tests {
                 "31.9 MB free on the disk, 32.0 MB needed: nothing is stored until there is room".to_owned()
             )]
         );
+    }
+
+    #[test]
+    fn shed_queries_are_told_and_readings_that_are_not_taken_in_fail() {
+        let metrics = healthy();
+        metrics.memory.limit.set(64_000_000);
+        metrics.memory.set_step(Shed::Queries);
+        let detail = checks(&metrics, 100_000_000).into_iter().find(|c| c.name == "memory").unwrap().detail;
+        assert_eq!(detail, "above its limit of 64.0 MB: queries are refused");
+        assert_eq!(failing(&metrics, 100_000_000), []);
+        metrics.memory.set_step(Shed::Brokers);
+        let failed = ("memory".to_owned(), "above its limit of 64.0 MB: nothing is read from brokers".to_owned());
+        assert_eq!(failing(&metrics, 100_000_000), [failed]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet, yield_now};
-use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{sleep, timeout};
 
 use super::error::ApiError;
 use super::patient::Patient;
@@ -32,9 +32,6 @@ const BUFFER: usize = 16 * 1024;
 
 /// First and longest pause after a failed accept.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
-
-/// How often the bytes written are looked at, so that those of a new day are told from those of the one before.
-const DAY_WATCH: Duration = Duration::from_secs(30);
 
 /// Listens on `[http] listen`.
 ///
@@ -72,15 +69,10 @@ pub async fn run(listener: TcpListener, state: State, stop: watch::Receiver<bool
     let places = Places::new(state.max_connections, Arc::clone(&state.metrics));
     let mut connections = JoinSet::new();
     let mut stopping = stop.clone();
-    let mut day_watch = interval(DAY_WATCH);
-    day_watch.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut acceptor = Acceptor { listener, pause: None };
     loop {
         tokio::select! {
             () = stopped(&mut stopping) => break,
-            _ = day_watch.tick() => {
-                state.written.now(state.clock.now().at);
-            }
             Some(ended) = connections.join_next() => pass_panic_on(ended),
             accepted = acceptor.accept() => {
                 let stream = accepted?;

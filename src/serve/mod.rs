@@ -3,18 +3,24 @@
 //! Every route is a `GET`. Answers are JSON where nothing else is said, times RFC 3339 in UTC, ids text, and errors
 //! `{"error":{"code","message"}}`. `/` lists the routes.
 
+mod chart;
 mod error;
 mod health;
+mod lines;
 mod listen;
 mod names;
+mod node_statistics;
 mod nodes;
 mod params;
 mod patient;
 mod places;
 mod process;
 mod prometheus;
+mod quality;
 mod readings;
+mod statistics;
 mod stats;
+mod table;
 mod token;
 mod turn_body;
 
@@ -27,20 +33,24 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::budget::Written;
 use crate::clock::Clock;
 use crate::config;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Shed};
 use crate::store::Reader;
 use crate::store::reader::{CONNECTIONS, QueryError};
 use error::ApiError;
-use process::Written;
 use token::Token;
+
+/// Answers that are held in memory as a whole, up to 1.5 MB each, until their clients have taken them; the next
+/// ones wait.
+const ANSWERS: usize = 4;
 
 /// What the routes answer from.
 pub struct State {
@@ -50,12 +60,18 @@ pub struct State {
     store_path: PathBuf,
     started: Instant,
     token: Option<Token>,
-    written: Written,
+    written: Arc<Written>,
     /// Queries that may be on blocking threads at once: no more than there are connections, so that waiting requests
     /// cost no thread.
     queries: Arc<Semaphore>,
+    /// Answers that are in memory as a whole.
+    answers: Arc<Semaphore>,
     max_connections: usize,
     patience: Patience,
+    /// What a person knows of series.
+    quality: Vec<config::Quality>,
+    /// How long what has come may wait for its commit.
+    flush_interval: Duration,
 }
 
 /// How long a slow client is borne.
@@ -76,8 +92,8 @@ impl Default for Patience {
 }
 
 impl State {
-    /// Reads the token, where `config` names a file with one. `store_path` is the database file, whose size is shown;
-    /// the uptime counts from now.
+    /// Reads the token, where `config` names a file with one. `written` counts what is written; `store_path` is the database
+    /// file, whose size is shown; the uptime counts from now.
     ///
     /// # Errors
     /// The token's file cannot be read, or its first line is empty; the error names it.
@@ -85,6 +101,7 @@ impl State {
         reader: Reader,
         metrics: Arc<Metrics>,
         clock: Clock,
+        written: Arc<Written>,
         store_path: PathBuf,
         config: &config::Http,
     ) -> io::Result<Self> {
@@ -96,11 +113,31 @@ impl State {
             store_path,
             started: Instant::now(),
             token,
-            written: Written::default(),
+            written,
             queries: Arc::new(Semaphore::new(CONNECTIONS)),
+            answers: Arc::new(Semaphore::new(ANSWERS)),
             max_connections: config.max_connections.max(1),
             patience: Patience::default(),
+            quality: Vec::new(),
+            flush_interval: Duration::ZERO,
         })
+    }
+
+    /// With what a person knows of series, and how long readings may wait for their commit. Without it everything is learnt
+    /// and nothing waits.
+    #[must_use]
+    pub fn knowing(mut self, quality: &[config::Quality], flush_interval: Duration) -> Self {
+        (self.quality, self.flush_interval) = (quality.to_vec(), flush_interval);
+        self
+    }
+
+    /// Waits until one more answer may be held in memory; keep what this returns for as long as it is.
+    async fn room(&self) -> Result<OwnedSemaphorePermit, QueryError> {
+        let wait = self.reader.limits().wait;
+        match tokio::time::timeout(wait, Arc::clone(&self.answers).acquire_owned()).await {
+            Ok(Ok(permit)) => Ok(permit),
+            _ => Err(QueryError::Busy),
+        }
     }
 
     /// Runs a query on a blocking thread once one of the connections can be had.
@@ -137,10 +174,20 @@ GET /api/v1/nodes                       all nodes
 GET /api/v1/nodes/{node}                a node and its metrics
 GET /api/v1/nodes/{node}/latest         newest value of each metric
 GET /api/v1/nodes/{node}/statistics     ?start=-24h&end=now&metric=
+GET /api/v1/nodes/{node}/quality        ?start=-24h&end=now&metric=&limit=20: gaps, coverage, outliers, stuck values
+GET /api/v1/quality                     ?start=-24h&end=now&limit=100: all nodes, the worst first
+GET /api/v1/nodes/{node}/statistics/hourly  ?start=-24h&end=now&metric=&limit=&cursor=
+GET /api/v1/nodes/{node}/statistics/daily   the same; local days, by default the last 30
+GET /api/v1/nodes/{node}/chart          ?metric=&start=-24h&end=now&points=500&downsample=minmax|lttb
+GET /api/v1/statistics                  ?node=&metric=&start=-24h&end=now&bucket=15m&group=node,metric
+                                        &aggregate=count,min,max,mean&fill=none|null|previous|zero|linear
+                                        &exact=false&limit=&cursor=
 GET /api/v1/readings                    ?node=&metric=&start=&end=&limit=&cursor=&format=json|csv
 
 {node} is the node's name, percent-encoded; where two sources have the same name, source%2Fname.
 start (included) and end (excluded) are RFC 3339, Unix seconds, now, or relative such as -24h.
+bucket is a number of s, m, h (UTC), d, w, mo or y (local time); without it the whole range is one. group is none, node,
+metric or both. aggregate is some of count,min,max,mean,sum,stddev,first,last,p50,p95,p99.
 node and metric may repeat. JSON has 1000 readings unless limit says otherwise (most 100000), and next_cursor while
 there are more. CSV has all of them; with limit (most 10000) the header X-Next-Cursor while there are more.
 ";
@@ -154,7 +201,13 @@ fn router(state: Arc<State>) -> Router {
         .route("/api/v1/nodes", get(nodes::all))
         .route("/api/v1/nodes/{node}", get(nodes::one))
         .route("/api/v1/nodes/{node}/latest", get(nodes::latest))
-        .route("/api/v1/nodes/{node}/statistics", get(nodes::statistics))
+        .route("/api/v1/nodes/{node}/statistics", get(node_statistics::all))
+        .route("/api/v1/nodes/{node}/statistics/hourly", get(node_statistics::hourly))
+        .route("/api/v1/nodes/{node}/statistics/daily", get(node_statistics::daily))
+        .route("/api/v1/nodes/{node}/chart", get(chart::chart))
+        .route("/api/v1/nodes/{node}/quality", get(quality::node))
+        .route("/api/v1/quality", get(quality::all))
+        .route("/api/v1/statistics", get(statistics::statistics))
         .route("/api/v1/readings", get(readings::readings))
         .fallback(unknown_path)
         .method_not_allowed_fallback(async || ApiError::method())
@@ -166,7 +219,8 @@ async fn unknown_path(request: Request) -> ApiError {
     ApiError::path(request.uri().path(), INDEX)
 }
 
-/// Asks for the token, everywhere but at `/healthz`, and keeps answers out of caches.
+/// Asks for the token, everywhere but at `/healthz`, refuses queries while there is no memory for them, and keeps answers out of
+/// caches.
 async fn guard(
     axum::extract::State(state): axum::extract::State<Arc<State>>,
     request: Request,
@@ -177,7 +231,16 @@ async fn guard(
         Some(_) if request.uri().path() == "/healthz" => true,
         Some(token) => token.is_in(request.headers().get(header::AUTHORIZATION)),
     };
-    let mut response = if allowed { next.run(request).await } else { ApiError::token().into_response() };
+    let query = request.method() == Method::GET && request.uri().path().starts_with("/api/");
+    let memory = &state.metrics.memory;
+    let mut response = if !allowed {
+        ApiError::token().into_response()
+    } else if query && memory.sheds(Shed::Queries) {
+        memory.refused.inc();
+        ApiError::memory().into_response()
+    } else {
+        next.run(request).await
+    };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -1,7 +1,6 @@
-//! The nodes: their list, their newest values, their statistics.
+//! The nodes: their list, and their newest values.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::rejection::PathRejection;
@@ -11,18 +10,11 @@ use serde::Serialize;
 use super::State;
 use super::error::ApiError;
 use super::names::{self, Text};
-use super::params::{Params, check_range};
+use super::params::Params;
 use crate::reading::Timestamp;
 use crate::store::catalog::{Catalog, Node, Series};
-use crate::store::reader::{QueryError, Statistics};
 
-/// Range of the statistics where no start is given: a day.
-const DEFAULT_RANGE: i64 = 24 * 3600 * 1_000_000;
-
-/// Longest time for the statistics of all metrics of a node together.
-const STATISTICS_TIME: Duration = Duration::from_secs(30);
-
-type NodePath = Result<Path<String>, PathRejection>;
+pub(super) type NodePath = Result<Path<String>, PathRejection>;
 
 #[derive(Serialize)]
 pub(super) struct Nodes {
@@ -69,31 +61,6 @@ struct LatestValue {
     value: f64,
     time: String,
     received_at: Option<String>,
-}
-
-#[derive(Serialize)]
-pub(super) struct NodeStatistics {
-    node: Text,
-    source: Text,
-    start: String,
-    end: String,
-    metrics: Vec<MetricStatistics>,
-}
-
-#[derive(Serialize)]
-struct MetricStatistics {
-    metric: Text,
-    unit: Option<Text>,
-    count: u64,
-    min: Option<f64>,
-    max: Option<f64>,
-    mean: Option<f64>,
-    stddev: Option<f64>,
-    p50: Option<f64>,
-    p95: Option<f64>,
-    p99: Option<f64>,
-    first: Option<String>,
-    last: Option<String>,
 }
 
 /// `GET /api/v1/nodes`
@@ -155,44 +122,34 @@ pub(super) async fn latest(
     Ok(Json(Latest { node: (&node.name).into(), source: (&node.source).into(), values }))
 }
 
-/// `GET /api/v1/nodes/{node}/statistics?start=&end=&metric=`
-pub(super) async fn statistics(
-    Shared(state): Shared<Arc<State>>,
-    path: NodePath,
-    RawQuery(query): RawQuery,
-) -> Result<Json<NodeStatistics>, ApiError> {
-    let name = name_in(path)?;
-    let params = Params::parse(query.as_deref(), &["start", "end", "metric"])?;
-    let now = state.clock.now().at;
-    let end = params.time("end", now)?.unwrap_or(now);
-    let start = params.time("start", now)?.unwrap_or(Timestamp(end.micros().saturating_sub(DEFAULT_RANGE)));
-    check_range(start, end)?;
-    let (node, source, series) = {
+/// The node of a request, and those of its series that are asked for.
+pub(super) struct Asked {
+    pub(super) node: Text,
+    pub(super) source: Text,
+    pub(super) first_seen: Timestamp,
+    /// By metric.
+    pub(super) series: Vec<Series>,
+}
+
+impl Asked {
+    /// # Errors
+    /// The node or one of the metrics (parameter `metric`) is not there.
+    pub(super) fn find(state: &State, name: &str, params: &Params) -> Result<Self, ApiError> {
         let catalog = state.reader.catalog();
-        let node = names::find(&catalog, &name)?;
+        let node = names::find(&catalog, name)?;
         let mut series = series_of(&catalog, node);
         let wanted = params.all("metric");
         if let Some(unknown) = wanted.iter().find(|w| series.iter().all(|s| *s.metric != ***w)) {
-            return Err(ApiError::unknown_metric(unknown, Some(&name)));
+            return Err(ApiError::unknown_metric(unknown, Some(name)));
         }
         series.retain(|s| wanted.is_empty() || wanted.contains(&&*s.metric));
-        let series: Vec<Series> = series.into_iter().cloned().collect();
-        ((&node.name).into(), (&node.source).into(), series)
-    };
-    let deadline = Instant::now() + STATISTICS_TIME;
-    let mut metrics = Vec::with_capacity(series.len());
-    for series in series {
-        if Instant::now() >= deadline {
-            return Err(QueryError::TooLong.into());
-        }
-        let id = series.id;
-        let found = state.query(move |reader| reader.statistics(id, start, end)).await?;
-        metrics.push(metric_statistics(&series, &found));
+        let series = series.into_iter().cloned().collect();
+        Ok(Self { node: (&node.name).into(), source: (&node.source).into(), first_seen: node.first_seen, series })
     }
-    Ok(Json(NodeStatistics { node, source, start: start.to_string(), end: end.to_string(), metrics }))
 }
 
-fn name_in(path: NodePath) -> Result<String, ApiError> {
+/// The node's name out of the path.
+pub(super) fn name_in(path: NodePath) -> Result<String, ApiError> {
     path.map(|Path(name)| name).map_err(|e| ApiError::node_name(&e.body_text()))
 }
 
@@ -208,7 +165,7 @@ fn summary(catalog: &Catalog, node: &Node) -> NodeSummary {
 }
 
 /// By metric.
-fn series_of<'a>(catalog: &'a Catalog, node: &Node) -> Vec<&'a Series> {
+pub(super) fn series_of<'a>(catalog: &'a Catalog, node: &Node) -> Vec<&'a Series> {
     let mut series: Vec<&Series> = node.series.iter().filter_map(|id| catalog.series(*id)).collect();
     series.sort_by(|a, b| a.metric.cmp(&b.metric));
     series
@@ -217,21 +174,4 @@ fn series_of<'a>(catalog: &'a Catalog, node: &Node) -> Vec<&'a Series> {
 /// When a reading arrived; `None` where its time is not verified.
 pub(super) fn received_at(ts: Timestamp, lag: Option<i32>) -> Option<Timestamp> {
     lag.map(|lag| Timestamp(ts.micros().saturating_add(i64::from(lag) * 1_000_000)))
-}
-
-fn metric_statistics(series: &Series, s: &Statistics) -> MetricStatistics {
-    MetricStatistics {
-        metric: (&series.metric).into(),
-        unit: series.unit.as_ref().map(Text::from),
-        count: s.count,
-        min: s.min,
-        max: s.max,
-        mean: s.mean,
-        stddev: s.stddev,
-        p50: s.p50,
-        p95: s.p95,
-        p99: s.p99,
-        first: s.first.map(|t| t.to_string()),
-        last: s.last.map(|t| t.to_string()),
-    }
 }

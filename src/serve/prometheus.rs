@@ -71,10 +71,49 @@ impl Out<'_> {
         if let Some(anon) = s.memory.anon_bytes {
             self.gauges(&[("memory_anon", "Anonymous memory", Some(Unit::Bytes), anon as f64)])?;
         }
-        if let Some(written) = s.written.bytes {
-            self.counter("written", "Bytes that the process caused to be written", Some(&Unit::Bytes), written)?;
+        let m = &s.memory;
+        self.gauges(&[
+            ("memory_limit", "Anonymous memory above which load is shed", Some(Unit::Bytes), m.limit_bytes as f64),
+            ("memory_shedding", "1 while load is shed", None, f64::from(u8::from(m.shed != "nothing"))),
+        ])?;
+        let times: Vec<_> = m.shed_times.iter().map(|(step, times)| (*step, *times)).collect();
+        self.labelled("memory_shed", "Times that memory was above its limit, by step", None, "step", &times)?;
+        self.counters(&[
+            ("memory_refused_queries", "Queries refused for lack of memory", m.refused_queries),
+            ("memory_trims", "Times that the heap was given back", m.trims),
+        ])?;
+        self.written(s)
+    }
+
+    fn written(&mut self, s: &Stats) -> fmt::Result {
+        let w = &s.written;
+        let bytes = Some(&Unit::Bytes);
+        if let Some(written) = w.bytes {
+            self.counter("written", "Bytes that the process caused to be written", bytes, written)?;
         }
-        Ok(())
+        if let Some(written) = w.device_bytes {
+            self.counter(
+                "device_written",
+                "Bytes written to the disk of the database since the start",
+                bytes,
+                written,
+            )?;
+        }
+        let of_day = [
+            ("written_today", "Bytes written today, also before this start", w.today_bytes),
+            ("write_budget", "Bytes that may be written a day", w.budget_bytes),
+        ];
+        for (name, help, value) in of_day {
+            if let Some(value) = value {
+                self.gauges(&[(name, help, Some(Unit::Bytes), value as f64)])?;
+            }
+        }
+        if let Some(days) = w.card.and_then(|card| card.life_days) {
+            let help = "How long a new card of the configured endurance lasts at this rate";
+            self.gauges(&[("card_life", help, Some(Unit::Seconds), days as f64 * 86_400.0)])?;
+        }
+        let interval = s.commits.flush_interval_s;
+        self.gauges(&[("flush_interval", "Oldest age of what waits for its commit", Some(Unit::Seconds), interval)])
     }
 
     fn readings(&mut self, s: &Stats) -> fmt::Result {
@@ -104,6 +143,7 @@ impl Out<'_> {
             ("store_space_low", "Times that free space came to be low", s.store.space_low),
             ("store_space_full", "Times that there came to be too little free space to commit", s.store.space_full),
             ("store_poison", "Messages put aside because they could not be stored", s.store.poison),
+            ("store_compactions", "Times that the file was replaced by a smaller one", s.store.compactions),
             (
                 "store_forgotten",
                 "Series forgotten because nothing or next to nothing is kept of them",

@@ -125,7 +125,7 @@ pub(super) async fn readings(
 const CSV: &str = "text/csv; charset=utf-8; header=present";
 
 /// The series of the asked nodes and metrics; each must be there.
-fn select(catalog: &Catalog, nodes: &[&str], metrics: &[&str]) -> Result<Selection, ApiError> {
+pub(super) fn select(catalog: &Catalog, nodes: &[&str], metrics: &[&str]) -> Result<Selection, ApiError> {
     if nodes.is_empty() && metrics.is_empty() {
         return Ok(Selection::All);
     }

@@ -58,6 +58,7 @@ pub(super) struct Commits {
     pub(super) count: u64,
     pub(super) last_ms: f64,
     pub(super) failed: u64,
+    pub(super) flush_interval_s: f64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -80,6 +81,7 @@ pub(super) struct Store {
     pub(super) space_low: u64,
     pub(super) space_full: u64,
     pub(super) poison: u64,
+    pub(super) compactions: u64,
     pub(super) reusable_bytes: i64,
     pub(super) size: &'static str,
     pub(super) forgotten: u64,
@@ -174,6 +176,7 @@ impl Stats {
                 count: store.commits.get(),
                 last_ms: milliseconds(store.last_commit_us.get()),
                 failed: store.failed.get(),
+                flush_interval_s: milliseconds(store.flush_interval_us.get()) / 1000.0,
             },
             store: Store {
                 up: !store.down.load(Ordering::Relaxed) && !store.space_full.load(Ordering::Relaxed),
@@ -200,6 +203,7 @@ impl Stats {
                 space_low: store.space_low_times.get(),
                 space_full: store.space_full_times.get(),
                 poison: store.poison.get(),
+                compactions: store.compactions.get(),
                 reusable_bytes: store.upkeep.reusable_bytes.get(),
                 size: if store.upkeep.over_size.load(Ordering::Relaxed) { "over" } else { "ok" },
                 forgotten: store.upkeep.forgotten.get(),
@@ -207,8 +211,8 @@ impl Stats {
             },
             rollups: Rollups::now(&store.upkeep),
             removed: Removed::now(&store.upkeep),
-            written: state.written.now(state.clock.now().at),
-            memory: Memory::now(),
+            written: WrittenBytes::now(&state.written),
+            memory: Memory::now(&metrics.memory),
             clock: Clock {
                 trusted: metrics.clock.trusted.load(Ordering::Relaxed),
                 synchronised: metrics.clock.synchronised.load(Ordering::Relaxed),
@@ -309,7 +313,7 @@ impl Source {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "the duration of a commit is far below 2^53 microseconds")]
+#[expect(clippy::cast_precision_loss, reason = "a duration is far below 2^53 microseconds")]
 fn milliseconds(micros: i64) -> f64 {
     micros as f64 / 1000.0
 }

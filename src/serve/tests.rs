@@ -1,5 +1,8 @@
 mod answers;
+mod charts;
 mod connections;
+mod quality;
+mod statistics;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,11 +14,13 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use super::{Patience, State, bind, run};
+use crate::budget::Written;
 use crate::clock::{Clock, boottime};
 use crate::config;
 use crate::metrics::Metrics;
 use crate::store::reader::Limits;
 use crate::store::reader::fixture::Fixture;
+use crate::zone::Tz;
 
 /// A server over a small store, on a thread and a port of its own.
 struct Server {
@@ -42,8 +47,32 @@ impl Answer {
     }
 }
 
+fn written(path: &std::path::Path, clock: &Clock, metrics: &Arc<Metrics>) -> Arc<Written> {
+    let store = config::Store { path: path.to_owned(), ..config::Store::default() };
+    Arc::new(Written::new(&store, clock.clone(), Arc::clone(metrics)))
+}
+
 fn loopback() -> config::Http {
     config::Http { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..config::Http::default() }
+}
+
+/// Panics where they are not the same but for the rounding of numbers.
+#[track_caller]
+fn same(got: &Value, expected: &Value) {
+    fn is_same(a: &Value, b: &Value) -> bool {
+        match (a, b) {
+            (Value::Number(a), Value::Number(b)) if a.is_f64() || b.is_f64() => {
+                let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
+                (a - b).abs() <= 1e-9 * b.abs()
+            }
+            (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| is_same(a, b)),
+            (Value::Object(a), Value::Object(b)) => {
+                a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| is_same(a, b)))
+            }
+            _ => a == b,
+        }
+    }
+    assert!(is_same(got, expected), "got {got:#}\nexpected {expected:#}");
 }
 
 impl Server {
@@ -51,16 +80,38 @@ impl Server {
         Self::with(Limits::default(), &loopback(), Patience::default())
     }
 
+    fn knowing(quality: &[config::Quality]) -> Self {
+        Self::made(Limits::default(), &loopback(), |state| state.knowing(quality, Duration::ZERO))
+    }
+
     fn with(limits: Limits, http: &config::Http, patience: Patience) -> Self {
+        Self::made(limits, http, |state| State { patience, ..state })
+    }
+
+    fn made(limits: Limits, http: &config::Http, with: impl FnOnce(State) -> State) -> Self {
         let store = Fixture::new(limits);
         let metrics = Arc::new(Metrics::default());
         metrics.store.writer_alive_at.set(boottime());
-        let clock = Clock::new(config::Trust::Always, Arc::clone(&metrics));
+        let local = config::Clock {
+            trust: config::Trust::Always,
+            timezone: Some(Tz::Europe__Berlin),
+            ..config::Clock::default()
+        };
+        let clock = Clock::with(&local, Arc::clone(&metrics));
         // Whatever this machine is.
         metrics.clock.synchronised.store(false, Ordering::Relaxed);
         let path = store.dir.path().join("t.duckdb");
-        let mut state = State::new(store.reader.clone(), Arc::clone(&metrics), clock, path, http).unwrap();
-        state.patience = patience;
+        let state = with(
+            State::new(
+                store.reader.clone(),
+                Arc::clone(&metrics),
+                clock.clone(),
+                written(&path, &clock, &metrics),
+                path,
+                http,
+            )
+            .unwrap(),
+        );
         let (stop, stopping) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let listener = runtime.block_on(bind(http)).unwrap();

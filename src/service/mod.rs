@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, after, select};
 
+use crate::budget::Written;
+use crate::budget::memory::Keeper;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
@@ -31,6 +33,8 @@ const DRAIN: Duration = Duration::from_secs(12);
 const STOP: Duration = Duration::from_secs(16);
 /// How often the clock is looked at, the watchdog fed and the status told.
 const TICK: Duration = Duration::from_secs(1);
+/// How often it is looked at what was written: often enough to tell the days apart.
+const LOOK: Duration = Duration::from_secs(10);
 /// Name of the file beside the database that holds the bound HTTP address.
 const ADDRESS_FILE: &str = "http.addr";
 
@@ -101,7 +105,8 @@ pub fn run(config: Config, level: &journal::Level, reread: &Reread) -> Result<()
             store => store?,
         };
     let address_file = AddressFile::new(&config.store.path);
-    let mut stages = Stages::start(&config, store, &clock, &metrics)?;
+    let written = Arc::new(Written::new(&config.store, clock.clone(), Arc::clone(&metrics)));
+    let mut stages = Stages::start(&config, store, &clock, &metrics, &written)?;
     address_file
         .write(stages.address())
         .map_err(|source| ServiceError::Start { what: "the file http.addr beside the database", source })?;
@@ -119,6 +124,9 @@ pub fn run(config: Config, level: &journal::Level, reread: &Reread) -> Result<()
     let mut running = config;
     let mut failure: Option<ServiceError> = None;
     let mut stop_by: Option<Instant> = None;
+    let mut looked = Instant::now();
+    let mut memory = Keeper::new(&running, Arc::clone(&metrics));
+    memory.look();
     while !stages.all_ended() {
         let mut stop = false;
         select! {
@@ -157,6 +165,11 @@ pub fn run(config: Config, level: &journal::Level, reread: &Reread) -> Result<()
             return Err(failure.unwrap_or_else(|| ServiceError::Late(stages.busy())));
         }
         clock.refresh();
+        memory.look();
+        if looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            written.look();
+        }
         if stop_by.is_none() {
             notify.tick(&metrics, stages.io_alive_at());
         }
@@ -210,8 +223,10 @@ fn reload(running: &mut Config, level: &journal::Level, reread: &Reread) {
         ("[intake]", new.intake != running.intake),
         ("[clock]", new.clock != running.clock),
         ("[http]", new.http != running.http),
+        ("[memory]", new.memory != running.memory),
         ("[[serial]]", new.serial != running.serial),
         ("[[mqtt]]", new.mqtt != running.mqtt),
+        ("[[quality]]", new.quality != running.quality),
     ];
     let changed: Vec<&str> = fixed.iter().filter(|(_, changed)| *changed).map(|(name, _)| *name).collect();
     if changed.is_empty() {

@@ -104,8 +104,12 @@ fn status(metrics: &Metrics, sources: &str) -> String {
     } else {
         ""
     };
+    let compacting = match metrics.store.compacting.get() {
+        0 => String::new(),
+        permille => format!("compacting the file, {} % copied, ", permille / 10),
+    };
     format!(
-        "{store}{disk}{} readings committed, {} waiting; {sources}",
+        "{store}{disk}{compacting}{} readings committed, {} waiting; {sources}",
         metrics.readings.committed.get(),
         metrics.queue.depth.get()
     )
@@ -141,5 +145,8 @@ mod tests {
             status(&metrics, &sources(&metrics)),
             "store DOWN, 12 readings committed, 0 waiting; hub up, home down: connection refused"
         );
+        metrics.store.down.store(false, std::sync::atomic::Ordering::Relaxed);
+        metrics.store.compacting.set(437);
+        assert!(status(&metrics, "").starts_with("compacting the file, 43 % copied, 12 readings committed"));
     }
 }

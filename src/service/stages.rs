@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use tokio::sync::watch;
 
 use super::{ServiceError, ended};
+use crate::budget::Written;
 use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::metrics::{Metrics, SourceStatus};
@@ -52,13 +53,19 @@ impl Stages {
     ///
     /// # Errors
     /// [`ServiceError::Http`] when the address cannot be bound, [`ServiceError::Start`] when a thread cannot be made.
-    pub fn start(config: &Config, store: Store, clock: &Clock, metrics: &Arc<Metrics>) -> Result<Self, ServiceError> {
+    pub fn start(
+        config: &Config,
+        store: Store,
+        clock: &Clock,
+        metrics: &Arc<Metrics>,
+        written: &Arc<Written>,
+    ) -> Result<Self, ServiceError> {
         let start = |what| move |source| ServiceError::Start { what, source };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
-            // Two queries, and for each source a name that resolves slowly and a driver that opens or closes slowly: none
-            // waits for another. Threads are made when they are needed and end after ten idle seconds.
-            .max_blocking_threads(4 + 2 * (config.serial.len() + config.mqtt.len()))
+            // Two queries, and for each broker its files and a name that resolves slowly: none waits for another. Threads are
+            // made when they are needed and end after ten idle seconds.
+            .max_blocking_threads(4 + 2 * config.mqtt.len())
             .thread_name("blocking")
             .build()
             .map_err(start("the I/O runtime"))?;
@@ -68,16 +75,19 @@ impl Stages {
             store.reader,
             Arc::clone(metrics),
             clock.clone(),
+            Arc::clone(written),
             config.store.path.clone(),
             &config.http,
         )
-        .map_err(ServiceError::Http)?;
+        .map_err(ServiceError::Http)?
+        .knowing(&config.quality, config.store.flush_interval);
 
         let (tx, ended) = unbounded();
         let (intake, outlet) = pipeline::channel(&config.intake, Arc::clone(metrics));
         let (stop_sources, _) = watch::channel(false);
         let (stop_serve, serve_stop) = watch::channel(false);
-        let (mut writer, stop_by) = (store.writer.under(clock.clone())?, store.writer_stop_by);
+        let stop_by = store.writer_stop_by;
+        let mut writer = store.writer.under(clock.clone())?.counting(Arc::clone(written))?;
         let brokers: Vec<Arc<str>> = config.mqtt.iter().map(|m| Arc::from(m.name.as_str())).collect();
         writer.keep_sources(&brokers);
         let tell = tx.clone();
@@ -115,7 +125,7 @@ impl Stages {
                 let _ = http.await;
                 heart.abort();
             });
-            // A driver that hangs in a system call must not hold the exit.
+            // A name that does not resolve must not hold the exit.
             runtime.shutdown_background();
         };
         std::thread::Builder::new().name("io".into()).spawn(spawn).map_err(start("the I/O thread"))?;

@@ -61,7 +61,7 @@ queue    34 of 20,000 rows, 12.3 kB
 commits  4,321, the last in 3.2 ms, 2 failed
 store    1.3 MB and 65.5 kB of WAL: 1,234,000 readings, 11 nodes, 46 series
          1 repairs, 9 events, 7 dead letters
-written  40.0 GB, 999 B of it today
+written  40.0 GB since the start, 999 B today
 memory   48.2 MB, 20.9 MB of it anonymous
 clock    trusted, not synchronised, 3 questions for the time not answered
 
@@ -94,7 +94,7 @@ queue    - of - rows, -
 commits  -, the last in -, - failed
 store    - and - of WAL: - readings, - nodes, - series
          - repairs, - events, - dead letters
-written  -, - of it today
+written  - since the start, - today
 memory   -, - of it anonymous
 clock    -, -, - questions for the time not answered
 

@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::ledger::Ledger;
 use crate::reading::Timestamp;
 
 /// A node as it is stored.
@@ -50,16 +51,21 @@ pub struct Series {
 /// All nodes and series.
 #[derive(Clone, Debug, Default)]
 pub struct Catalog {
+    /// What counts against the quality of series and is not written yet.
+    pub ledger: Ledger,
     nodes: HashMap<i32, Node>,
     series: HashMap<i32, Series>,
     node_ids: HashMap<Arc<str>, HashMap<Arc<str>, i32>>,
     series_ids: HashMap<i32, HashMap<Arc<str>, i32>>,
+    /// The highest ids so far, forgotten ones included.
+    last: (i32, i32),
 }
 
 impl Catalog {
     /// Adds a node, or replaces the one with its id.
     pub fn add_node(&mut self, node: Node) {
         self.node_ids.entry(Arc::clone(&node.source)).or_default().insert(Arc::clone(&node.name), node.id);
+        self.last.0 = self.last.0.max(node.id);
         self.nodes.insert(node.id, node);
     }
 
@@ -69,7 +75,14 @@ impl Catalog {
         if let Some(node) = self.nodes.get_mut(&series.node) {
             node.series.push(series.id);
         }
+        self.last.1 = self.last.1.max(series.id);
         self.series.insert(series.id, series);
+    }
+
+    /// Gives no id out that `before` has given out: whoever still walks over the readings of a series that was forgotten must not be
+    /// given those of another.
+    pub fn follow(&mut self, before: &Self) {
+        self.last = (self.last.0.max(before.last.0), self.last.1.max(before.last.1));
     }
 
     /// The node of this source and name.
@@ -108,6 +121,7 @@ impl Catalog {
     /// Forgets a series.
     pub fn remove_series(&mut self, id: i32) {
         let Some(series) = self.series.remove(&id) else { return };
+        self.ledger.forget(id);
         if let Some(node) = self.nodes.get_mut(&series.node) {
             node.series.retain(|of_node| *of_node != id);
         }
@@ -147,14 +161,14 @@ impl Catalog {
         self.series.len()
     }
 
-    /// The id for the next new node.
+    /// The id for the next new node; none comes twice in the life of a process.
     pub fn next_node_id(&self) -> i32 {
-        self.nodes.keys().max().map_or(1, |id| id + 1)
+        self.last.0 + 1
     }
 
-    /// The id for the next new series.
+    /// The id for the next new series; none comes twice in the life of a process.
     pub fn next_series_id(&self) -> i32 {
-        self.series.keys().max().map_or(1, |id| id + 1)
+        self.last.1 + 1
     }
 
     /// Number of nodes that came through this source.
@@ -165,5 +179,26 @@ impl Catalog {
     /// Number of series that came through this source.
     pub fn series_of_source(&self, source: &str) -> usize {
         self.nodes.values().filter(|n| &*n.source == source).map(|n| n.series.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_what_was_forgotten_are_not_given_out_again() {
+        let mut catalog = Catalog::default();
+        let node =
+            |id| Node { id, source: "hub".into(), name: "n".into(), first_seen: Timestamp(0), series: Vec::new() };
+        catalog.add_node(node(3));
+        catalog.add_series(Series { id: 7, node: 3, metric: "t".into(), unit: None, newest: None });
+        catalog.remove_series(7);
+        catalog.remove_node(3);
+        assert_eq!((catalog.node_count(), catalog.series_count()), (0, 0));
+        assert_eq!((catalog.next_node_id(), catalog.next_series_id()), (4, 8));
+        let mut again = Catalog::default();
+        again.follow(&catalog);
+        assert_eq!((again.next_node_id(), again.next_series_id()), (4, 8));
     }
 }

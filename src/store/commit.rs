@@ -6,10 +6,12 @@ use duckdb::types::{TimeUnit, Value};
 use duckdb::{Connection, params};
 
 use super::catalog::Newest;
+use super::ledger::{self, Tally};
 use super::plan::{DeadRow, EventRow, Late, Plan, Row};
 use super::redelivery::{self, Unconfirmed};
 use super::rolled::{self, Mark, Rolled};
 use super::unsynced;
+use super::writer::written;
 use crate::reading::{DeadLetter, DeadReason, Timestamp};
 
 /// Late rows further apart than this are looked for in statements of their own, so that zone maps keep their effect.
@@ -44,6 +46,16 @@ pub struct Done {
     pub dead_letters: u64,
     /// Hours that are dirty by these readings.
     pub marks: HashSet<Mark>,
+    /// Duplicates and conflicts of each series.
+    pub tally: Tally,
+}
+
+impl Done {
+    /// Counts a reading that was known already.
+    pub fn duplicate(&mut self, series: i32) {
+        self.duplicate += 1;
+        self.tally.entry(series).or_default().duplicates += 1;
+    }
 }
 
 /// Writes `plan` as batch number `batch` in one transaction. The dead letters that are found necessary here go through
@@ -67,10 +79,12 @@ pub fn write(
     unsynced::records(connection, plan, &mut done, &mut letter)?;
     done.events = events(connection, &plan.events)?;
     done.dead_letters = dead_letters(connection, &plan.dead)?;
+    ledger::write(connection, &plan.page)?;
     if let Some(floor) = plan.floor {
         connection.execute("DELETE FROM g.meta WHERE key = 'floor'", [])?;
         connection.execute("INSERT INTO g.meta VALUES ('floor', ?)", params![floor.micros().to_string()])?;
     }
+    written::note(connection, &plan.written)?;
     let trim = batch % TRIM_EVERY == 0;
     let memory = if trim { Some(unconfirmed.all_with(&plan.deliveries)) } else { redelivery::added(&plan.deliveries) };
     connection
@@ -161,9 +175,10 @@ fn late_rows(
             }
             Some(_) if one.stamped => moved.push(*one),
             #[expect(clippy::float_cmp, reason = "a reading that is sent again has the very same value")]
-            Some(value) if *value == one.row.value => done.duplicate += 1,
+            Some(value) if *value == one.row.value => done.duplicate(one.row.series),
             Some(value) => {
                 done.conflict += 1;
+                done.tally.entry(one.row.series).or_default().conflicts += 1;
                 let detail =
                     format!("series {} at {}: {} is stored, {} came", one.row.series, one.row.ts, value, one.row.value);
                 plan.dead.extend(letter(one.envelope, DeadLetter::new(DeadReason::Conflict, detail, &[])));

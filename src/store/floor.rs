@@ -1,12 +1,14 @@
 //! The floor of time where it survives: in the database, and in a small file beside it for when the database does not.
 
+pub mod text;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use duckdb::Connection;
 
 use crate::reading::Timestamp;
-use crate::reading::{EARLIEST, LATEST};
+use text::{parse, sensible, show};
 
 /// Name of the file beside the database.
 const FILE: &str = "gadwall.floor";
@@ -90,40 +92,11 @@ impl Floor {
     }
 }
 
-fn sensible(floor: Timestamp) -> bool {
-    (EARLIEST..=LATEST).contains(&floor)
-}
-
-/// The same time twice, for the program and for a person; where they differ the file is damaged.
-fn show(floor: Timestamp) -> String {
-    format!("{} {floor}\n", floor.micros())
-}
-
-fn parse(text: &str) -> Option<Timestamp> {
-    let floor = Timestamp(text.split(' ').next()?.parse().ok()?);
-    (sensible(floor) && show(floor) == text).then_some(floor)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_760_000_000_123_456);
-
-    #[test]
-    fn a_damaged_file_is_ignored() {
-        assert_eq!(show(NOW), "1760000000123456 2025-10-09T08:53:20.123456Z\n");
-        assert_eq!(parse(&show(NOW)), Some(NOW));
-        for bad in [
-            "",
-            "1",
-            "1760000000123457 2025-10-09T08:53:20.123456Z\n",
-            "4760000000123456 2120-11-02T06:13:20.123456Z\n",
-        ] {
-            assert_eq!(parse(bad), None, "{bad}");
-        }
-        assert_eq!(parse(show(NOW).trim_end()), None, "cut");
-    }
 
     #[test]
     fn the_later_of_row_and_file_counts_and_each_is_written_in_its_time() {

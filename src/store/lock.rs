@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::{MetadataExt, fchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -58,9 +59,19 @@ impl Lock {
             }
             Err(e) => return Err(io(e.into())),
         }
+        belong_to_folder(&file, dir);
         file.set_len(0).and_then(|()| file.rewind()).map_err(io)?;
         writeln!(file, "{}", std::process::id()).map_err(io)?;
         Ok(Self { _file: file })
+    }
+}
+
+/// Gives the file to the owner of its folder: a command of root's must not keep the daemon from taking the lock later.
+fn belong_to_folder(file: &File, dir: &Path) {
+    let (Ok(folder), Ok(own)) = (dir.metadata(), file.metadata()) else { return };
+    if own.uid() != folder.uid() && rustix::process::geteuid().is_root() {
+        // Where it cannot be given away the daemon will say so.
+        let _ = fchown(file, Some(folder.uid()), Some(folder.gid()));
     }
 }
 

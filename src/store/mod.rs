@@ -4,11 +4,14 @@ mod admission;
 mod bounds;
 pub mod catalog;
 mod commit;
+pub mod compact;
 mod floor;
 mod forget;
 mod last_batch;
+pub mod ledger;
 mod lock;
 mod open;
+mod percentile;
 mod plan;
 mod poison;
 pub mod reader;
@@ -62,6 +65,7 @@ pub struct Store {
 /// [`OpenError::Lock`], [`OpenError::Newer`], [`OpenError::Folder`] and [`OpenError::Stopped`].
 pub fn start(config: &config::Store, metrics: &Arc<Metrics>, watch: &mut dyn Watch) -> Result<Store, OpenError> {
     let lock = lock_folder(config)?;
+    compact::remove_leftovers(&config.path);
     let loaded = recovery::start(config, metrics, watch)?;
     loaded.into_store(config, metrics, lock)
 }
@@ -72,6 +76,7 @@ pub fn start(config: &config::Store, metrics: &Arc<Metrics>, watch: &mut dyn Wat
 /// [`OpenError`]; nothing was changed for [`OpenError::Lock`] and [`OpenError::Newer`].
 pub fn open(config: &config::Store, metrics: &Arc<Metrics>) -> Result<Store, OpenError> {
     let lock = lock_folder(config)?;
+    compact::remove_leftovers(&config.path);
     load(config)?.into_store(config, metrics, lock)
 }
 
@@ -85,11 +90,8 @@ fn lock_folder(config: &config::Store) -> Result<Lock, OpenError> {
 struct Loaded {
     root: open::Root,
     catalog: Catalog,
-    commits: (i64, redelivery::Unconfirmed),
-    trim: bounds::Trim,
+    known: writer::Known,
     readings: i64,
-    last_batch: last_batch::LastBatch,
-    rolled: rolled::Rolled,
 }
 
 fn load(config: &config::Store) -> Result<Loaded, OpenError> {
@@ -102,12 +104,12 @@ fn load(config: &config::Store) -> Result<Loaded, OpenError> {
     let readings = root.count("readings").map_err(explain)?;
     let rolled = rolled::Rolled::read(&root.connection).map_err(explain)?;
     let last_batch = last_batch::LastBatch::beside(&config.path);
-    Ok(Loaded { root, catalog, commits, trim, readings, rolled, last_batch })
+    Ok(Loaded { root, catalog, known: writer::Known { commits, trim, rolled, last_batch }, readings })
 }
 
 impl Loaded {
     fn into_store(self, config: &config::Store, metrics: &Arc<Metrics>, lock: Lock) -> Result<Store, OpenError> {
-        let Self { root, catalog, commits, trim, readings, rolled, last_batch } = self;
+        let Self { root, catalog, known, readings } = self;
         metrics.store.readings.set(readings);
         metrics.store.nodes.set(i64::try_from(catalog.node_count()).unwrap_or(i64::MAX));
         metrics.store.series.set(i64::try_from(catalog.series_count()).unwrap_or(i64::MAX));
@@ -116,8 +118,7 @@ impl Loaded {
         let reader = Reader::new(&root.connection, Arc::clone(&catalog), suspicion).map_err(|e| root.explain(e))?;
         // Its thread begins in a moment; nobody who asks before that must think it stuck.
         metrics.store.writer_alive_at.set(crate::clock::boottime());
-        let writer = Writer::new(root, reader.clone(), catalog, Arc::clone(metrics), config, commits, trim, rolled)
-            .noting(last_batch);
+        let writer = Writer::new(root, reader.clone(), catalog, Arc::clone(metrics), config, known);
         Ok(Store { writer_stop_by: writer.stop_by(), writer, reader, lock })
     }
 }

@@ -123,6 +123,26 @@ impl Root {
         self.connection.execute_batch("DETACH g")
     }
 
+    /// Attaches the file `copy` as `n`, a new one unless it is there; for [`Access::ReadOnly`] it has to be.
+    ///
+    /// # Errors
+    /// Whatever DuckDB reports; nothing is attached then.
+    pub fn attach_copy(&self, copy: &Path, access: Access) -> duckdb::Result<()> {
+        let options = match access {
+            Access::Write => format!("BLOCK_SIZE {BLOCK_SIZE}"),
+            Access::ReadOnly => "READ_ONLY".to_owned(),
+        };
+        self.connection.execute_batch(&format!("ATTACH {} AS n ({options})", quoted(&copy.to_string_lossy())))
+    }
+
+    /// Lets go of `n`. Fails while it is not attached.
+    ///
+    /// # Errors
+    /// Whatever DuckDB reports.
+    pub fn detach_copy(&self) -> duckdb::Result<()> {
+        self.connection.execute_batch("DETACH n")
+    }
+
     /// Whether the file is attached.
     ///
     /// # Errors

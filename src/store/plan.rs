@@ -1,12 +1,15 @@
 //! What a batch becomes in the tables, worked out before the transaction: names become ids, times are judged, and what
 //! cannot be a duplicate is told from what may be one. Nothing of it is kept when the commit fails.
 
+mod tally;
+
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::admission::Admission;
+use super::admission::Admissions;
 use super::catalog::{Catalog, Newest, Node, Series};
+use super::ledger::{Page, Tally};
 use super::redelivery::Unconfirmed;
 use super::rolled::Rolled;
 pub use super::rows::{DeadRow, EventRow, HeldRow, Late, Row, UnsyncedRow};
@@ -47,6 +50,8 @@ pub struct Plan {
     pub newest_arrival: Option<Timestamp>,
     /// The floor of time, where it has to be written.
     pub floor: Option<Timestamp>,
+    /// Days whose bytes written have to be noted.
+    pub written: Vec<crate::budget::Row>,
     /// Nodes to add.
     pub nodes: Vec<Node>,
     /// Series to add.
@@ -69,13 +74,30 @@ pub struct Plan {
     pub redelivered: u64,
     /// How far the rollups are.
     pub rolled: Arc<Rolled>,
+    /// What of it counts against the quality of a series: clock errors, and redelivered readings.
+    pub tally: Tally,
+    /// What was counted of an hour that is over.
+    pub page: Page,
+    /// Arrival of the last envelope.
+    pub at: Timestamp,
+    /// Nodes of whose clock an event tells, and when.
+    pub clock_told: HashMap<i32, Timestamp>,
     /// Newest reading of each touched series.
     pub newest: HashMap<i32, Newest>,
     node_ids: HashMap<(Arc<str>, Arc<str>), i32>,
     series_ids: HashMap<(i32, Arc<str>), i32>,
     in_hand: HashSet<(Arc<str>, u16, u16, [u8; 16])>,
-    /// How many new series there are of each source.
-    pub new_of_source: HashMap<Arc<str>, usize>,
+    /// What is new of each source.
+    pub fresh: HashMap<Arc<str>, Fresh>,
+}
+
+/// How many new names a batch brings of one source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fresh {
+    /// Nodes.
+    pub nodes: usize,
+    /// Series.
+    pub series: usize,
 }
 
 /// Works the rows of `envelopes` out. Ids of new nodes and series follow the highest in the catalog.
@@ -83,8 +105,8 @@ pub struct Planner<'a> {
     catalog: &'a Catalog,
     unconfirmed: &'a Unconfirmed,
     limits: Limits,
-    /// How fast new series are taken, and the time by which it goes.
-    admission: Option<(&'a Admission, Instant)>,
+    /// How fast new nodes and series are taken, and the time by which it goes.
+    admission: Option<(&'a Admissions, Instant)>,
     next_node: i32,
     next_series: i32,
     series_of_source: HashMap<Arc<str>, usize>,
@@ -94,9 +116,10 @@ pub struct Planner<'a> {
 }
 
 impl Limits {
-    /// Nodes that one source may have: four fifths.
+    /// Nodes that one source may have: four fifths, so that it leaves room for others. All where they are few, and were counted
+    /// out by a person.
     pub fn nodes_of_source(self) -> usize {
-        (self.nodes * 4 / 5).max(1)
+        if self.nodes < 100 { self.nodes } else { self.nodes * 4 / 5 }
     }
 
     /// Series that one source may have: four fifths.
@@ -166,8 +189,8 @@ impl<'a> Planner<'a> {
         self
     }
 
-    /// Taking new series no faster than `admission` says at `now`. Without it they are taken as they come.
-    pub fn admitting(mut self, admission: &'a Admission, now: Instant) -> Self {
+    /// Taking new nodes and series no faster than `admission` says at `now`. Without it they are taken as they come.
+    pub fn admitting(mut self, admission: &'a Admissions, now: Instant) -> Self {
         self.admission = Some((admission, now));
         self
     }
@@ -177,15 +200,17 @@ impl<'a> Planner<'a> {
         if envelope.arrival.trusted {
             self.plan.newest_arrival = self.plan.newest_arrival.max(Some(envelope.arrival.at));
         }
+        self.plan.at = envelope.arrival.at;
         if self.is_redelivered(envelope) {
-            self.plan.redelivered += envelope.content.readings.len() as u64;
+            self.redelivered(envelope);
             return;
         }
+        let unreadable = tally::unreadable(envelope);
         for letter in &envelope.content.dead {
             self.dead(envelope, letter.clone());
         }
         for reading in &envelope.content.readings {
-            self.reading(index, envelope, reading);
+            self.reading(index, envelope, reading, unreadable.as_ref());
         }
         for event in &envelope.content.events {
             self.event(index, envelope, event);
@@ -194,6 +219,7 @@ impl<'a> Planner<'a> {
 
     /// Puts the envelope at position `index` aside: `letter` is stored in its place, and its sender is refused.
     pub fn put_aside(&mut self, index: usize, envelope: &Envelope, letter: DeadLetter) {
+        self.plan.at = envelope.arrival.at;
         if !self.is_redelivered(envelope) {
             self.plan.refused.insert(index);
             self.dead(envelope, letter);
@@ -221,7 +247,8 @@ impl<'a> Planner<'a> {
         false
     }
 
-    fn reading(&mut self, index: usize, envelope: &Envelope, reading: &Reading) {
+    /// `unreadable`: the node whose time could not be read.
+    fn reading(&mut self, index: usize, envelope: &Envelope, reading: &Reading, unreadable: Option<&Arc<str>>) {
         if let When::Live(ts) | When::Stored(ts) = reading.when
             && envelope.arrival.believes(ts)
             && self.plan.rolled.is_expired(ts)
@@ -244,6 +271,7 @@ impl<'a> Planner<'a> {
                 self.plan.place(self.catalog, row, false, index);
             }
             When::Stored(node_ts) => {
+                self.clock_error(series);
                 self.plan.unsynced.push(UnsyncedRow {
                     series,
                     boottime: arrival.boottime,
@@ -253,10 +281,16 @@ impl<'a> Planner<'a> {
                 });
             }
             When::Live(ts) => {
-                self.clock_event(envelope, &reading.node, ts);
+                self.clock_error(series);
+                self.impossible(envelope, &reading.node, ts);
                 self.stamped(index, arrival, series, reading.value);
             }
-            When::Arrival => self.stamped(index, arrival, series, reading.value),
+            When::Arrival => {
+                if unreadable == Some(&reading.node) {
+                    self.clock_error(series);
+                }
+                self.stamped(index, arrival, series, reading.value);
+            }
         }
     }
 
@@ -294,21 +328,11 @@ impl<'a> Planner<'a> {
             }
             When::Arrival => (envelope.arrival.at, false, event.data.clone()),
         };
-        self.plan.events.push(EventRow { node, ts, kind: Arc::clone(&event.kind), data, known_by_time });
-    }
-
-    /// One event for each frame and node: a message of fifty values has one clock.
-    fn clock_event(&mut self, envelope: &Envelope, name: &Arc<str>, ts: Timestamp) {
-        let Ok(node) = self.node(envelope, name) else { return };
-        let event = EventRow {
-            node,
-            ts: envelope.arrival.at,
-            kind: Arc::from("clock"),
-            data: format!("impossible time {} us, stamped at arrival", ts.micros()),
-            known_by_time: false,
-        };
-        if self.plan.events.last() != Some(&event) {
-            self.plan.events.push(event);
+        let row = EventRow { node, ts, kind: Arc::clone(&event.kind), data, known_by_time };
+        if tally::is_of_clock(event) {
+            self.tell(row);
+        } else {
+            self.plan.events.push(row);
         }
     }
 
@@ -334,11 +358,18 @@ impl<'a> Planner<'a> {
         if let Some(id) = self.plan.node_ids.get(&key) {
             return Ok(*id);
         }
-        let planned_of_source = self.plan.nodes.iter().filter(|n| n.source == envelope.source).count();
+        let planned_of_source = self.plan.fresh.get(&envelope.source).map_or(0, |fresh| fresh.nodes);
+        let stored_of_source = self.catalog.nodes_of_source(&envelope.source);
         if self.catalog.node_count() + self.plan.nodes.len() >= self.limits.nodes
-            || self.catalog.nodes_of_source(&envelope.source) + planned_of_source >= self.limits.nodes_of_source()
+            || stored_of_source + planned_of_source >= self.limits.nodes_of_source()
         {
             return Err(DeadReason::TooManyNodes);
+        }
+        if self
+            .admission
+            .is_some_and(|(a, now)| planned_of_source >= a.nodes.open_to(&envelope.source, stored_of_source, now))
+        {
+            return Err(DeadReason::TooManyNew);
         }
         let id = self.next_node;
         self.next_node += 1;
@@ -350,6 +381,7 @@ impl<'a> Planner<'a> {
             series: Vec::new(),
         });
         self.plan.node_ids.insert(key, id);
+        self.plan.fresh.entry(Arc::clone(&envelope.source)).or_default().nodes += 1;
         Ok(id)
     }
 
@@ -374,12 +406,12 @@ impl<'a> Planner<'a> {
         if all >= self.limits.series || of_source >= self.limits.series_of_source() {
             return Err(DeadReason::TooManySeries);
         }
-        let new = self.plan.new_of_source.get(&envelope.source).copied().unwrap_or(0);
-        if self.admission.is_some_and(|(admission, now)| new >= admission.open_to(&envelope.source, now)) {
+        let new = self.plan.fresh.get(&envelope.source).map_or(0, |fresh| fresh.series);
+        if self.admission.is_some_and(|(a, now)| new >= a.series.open_to(&envelope.source, of_source - new, now)) {
             return Err(DeadReason::TooManyNew);
         }
         let node = self.node(envelope, &reading.node)?;
-        self.plan.new_of_source.insert(Arc::clone(&envelope.source), new + 1);
+        self.plan.fresh.entry(Arc::clone(&envelope.source)).or_default().series += 1;
         self.series_of_source.insert(Arc::clone(&envelope.source), of_source + 1);
         let id = self.next_series;
         self.next_series += 1;

@@ -5,6 +5,7 @@
 //! Only exits of the running boot count. A power cut or a reset is not the doing of a message, and for what is left
 //! the files need no sync: a process that dies leaves its writes with the kernel.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -52,8 +53,9 @@ struct Life {
     ended: bool,
 }
 
+/// What `gadwall.starts` holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Record {
+pub struct Record {
     lives: Vec<Life>,
     /// Envelopes that were in progress at a crash, and at how many.
     suspects: Vec<(Name, u32)>,
@@ -101,7 +103,9 @@ impl Poison {
             }
         };
         if let Ok(text) = read(&self.in_progress) {
-            for name in noted(&text, boot) {
+            // The equal messages of a stuck sensor have one name: together they were in progress at one crash.
+            let names: BTreeSet<Name> = noted(&text, boot).into_iter().collect();
+            for name in names {
                 record.suspect(name);
             }
         }
@@ -198,7 +202,8 @@ impl Record {
         self.lives.iter().zip(next).filter(|(life, next)| !life.ended && life.boot == boot && recent(*next)).count()
     }
 
-    fn text(&self) -> String {
+    /// The file's text.
+    pub fn text(&self) -> String {
         let mut text = format!("{FIRST_LINE}\n");
         for life in &self.lives {
             let state = if life.ended { "ended" } else { "running" };
@@ -211,7 +216,7 @@ impl Record {
     }
 
     /// `None` for a text that is damaged in any way: a count that is made up would put a sound message aside.
-    fn parse(text: &str) -> Option<Self> {
+    pub fn parse(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
         if lines.next() != Some(FIRST_LINE) || lines.next_back() != Some(LAST_LINE) {
             return None;
@@ -235,7 +240,7 @@ impl Record {
 }
 
 /// The names that were noted in this boot; none where the file is damaged.
-fn noted(text: &str, boot: &str) -> Vec<Name> {
+pub fn noted(text: &str, boot: &str) -> Vec<Name> {
     let Some((then, names)) = text.strip_suffix('\n').and_then(|line| line.split_once(' ')) else { return Vec::new() };
     let names: Option<Vec<Name>> = names.split(' ').map(unhex).collect();
     names.filter(|names| then == boot && names.len() <= GROUP).unwrap_or_default()

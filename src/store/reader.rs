@@ -1,12 +1,28 @@
 //! Read-only queries, on two connections that are clones of the store's root. Every query has a limit in time and in
 //! rows, and no cursor outlives the call that opened it. All methods block: asynchronous callers use `spawn_blocking`.
 
+mod aggregate;
+mod buckets;
+mod cells;
+mod downsample;
+mod fill;
 mod pages;
+mod percentiles;
+mod pieces;
 mod pool;
+mod quality;
+mod question;
 mod statistics;
 
+pub use buckets::{BadWidth, Buckets, Width};
+pub use cells::{Aggregate, UnknownAggregate};
+pub use downsample::{Chart, MAX_POINTS, MOST_POINTS, Method, Point, UnknownMethod};
+pub use fill::{Fill, UnknownFill, fill};
 pub use pages::{BadCursor, Cursor, MAX_PAGE, Page, Row, Selection, Walk};
+pub use pieces::{MadeFrom, Marks, Table};
 pub use pool::Paused;
+pub use quality::{Scope, Subject, Survey, Surveyed};
+pub use question::{Found, Grouping, Question, Slice};
 pub use statistics::Statistics;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -18,10 +34,14 @@ use duckdb::Connection;
 use super::catalog::Catalog;
 use super::suspicion::Suspicion;
 use crate::reading::Timestamp;
+use crate::zone::Tz;
 use pool::Pool;
 
 /// Read connections, and so queries that run at once.
 pub const CONNECTIONS: usize = 2;
+
+/// How long queries may go on when the writer needs them out of the way but not at once.
+const CALM: Duration = Duration::from_secs(2);
 
 /// Why a query gave no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -133,7 +153,15 @@ impl Reader {
     /// The writer needs it before it attaches the file again: an open cursor makes ATTACH fail.
     #[must_use = "queries go on when it is dropped"]
     pub fn pause(&self) -> Paused {
-        self.inner.pool.pause()
+        self.inner.pool.pause(Duration::ZERO)
+    }
+
+    /// As [`Reader::pause`], but running queries have two seconds to end by themselves.
+    ///
+    /// The writer needs it before a checkpoint that has to give blocks back: while any query runs, none is.
+    #[must_use = "queries go on when it is dropped"]
+    pub fn calm(&self) -> Paused {
+        self.inner.pool.pause(CALM)
     }
 
     /// Statistics of one series over `start <= ts < end`. Holds its values in memory for the exact percentiles, so it is
@@ -144,6 +172,62 @@ impl Reader {
     pub fn statistics(&self, series: i32, start: Timestamp, end: Timestamp) -> Result<Statistics, QueryError> {
         let lease = self.inner.pool.lease(self.inner.limits)?;
         self.noted(lease.run(|connection| statistics::query(connection, series, start, end)))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn wait_for_test(&self, sql: &str) -> Result<i64, QueryError> {
+        let lease = self.inner.pool.lease(self.inner.limits)?;
+        lease.run(|connection| connection.query_row(sql, [], |r| r.get(0)))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_idle_for_test(&self) -> bool {
+        self.inner.pool.is_idle()
+    }
+
+    /// Takes a survey of the quality of series on by one step; says whether it is done. After an error it cannot go on.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub fn survey(&self, survey: &mut Survey) -> Result<bool, QueryError> {
+        let lease = self.inner.pool.lease(self.inner.limits)?;
+        self.noted(survey.step(&lease, self.inner.limits.time / 2))
+    }
+
+    /// How far the rollups reach, and what was removed.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub fn marks(&self) -> Result<Marks, QueryError> {
+        let lease = self.inner.pool.lease(self.inner.limits)?;
+        self.noted(lease.run(aggregate::marks))
+    }
+
+    /// The numbers of each group in the buckets between `edges`, with local days of `zone`: of the rollups where they
+    /// suffice and are up to date, of the readings elsewhere, all of one moment. Holds about 200 bytes for each group and
+    /// bucket, and a bounded number of values for percentiles.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub fn slice(&self, question: &Question, zone: Tz, edges: &[Timestamp]) -> Result<Slice, QueryError> {
+        let lease = self.inner.pool.lease(self.inner.limits)?;
+        self.noted(lease.snapshot(|connection| aggregate::slice(connection, question, zone, edges, percentiles::MOST)))
+    }
+
+    /// Up to `points` readings, themselves at most [`MAX_POINTS`], that look like all those of a series over
+    /// `start <= ts < end`. Holds at most [`MOST_POINTS`] in memory.
+    ///
+    /// # Errors
+    /// See [`QueryError`].
+    pub fn chart(
+        &self,
+        series: i32,
+        range: (Timestamp, Timestamp),
+        method: Method,
+        points: usize,
+    ) -> Result<Chart, QueryError> {
+        let lease = self.inner.pool.lease(self.inner.limits)?;
+        self.noted(lease.snapshot(|connection| downsample::chart(connection, series, range, method, points)))
     }
 
     /// The next page of a walk in order of (ts, series): at most `limit` rows, itself at most [`MAX_PAGE`]. A page can

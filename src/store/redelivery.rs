@@ -141,7 +141,7 @@ pub fn added(deliveries: &[(Arc<str>, Delivery)]) -> Option<Vec<u8>> {
 
 /// The kind; then for each source the length of its name, its name, the number of its entries (u32), and the entries;
 /// numbers are little-endian.
-fn encode(kind: u8, deliveries: &[(Arc<str>, Delivery)]) -> Vec<u8> {
+pub fn encode(kind: u8, deliveries: &[(Arc<str>, Delivery)]) -> Vec<u8> {
     let mut by_source: BTreeMap<&str, Vec<&Delivery>> = BTreeMap::new();
     for (source, d) in deliveries {
         by_source.entry(source).or_default().push(d);
@@ -163,7 +163,7 @@ fn encode(kind: u8, deliveries: &[(Arc<str>, Delivery)]) -> Vec<u8> {
 }
 
 /// The deliveries of a blob behind its kind; what cannot be read ends it, since a wrong memory would be worse than none.
-fn decode(mut bytes: &[u8]) -> Vec<(Arc<str>, Delivery)> {
+pub fn decode(mut bytes: &[u8]) -> Vec<(Arc<str>, Delivery)> {
     let mut out = Vec::new();
     while let Some((source, count, rest)) = header(bytes) {
         bytes = rest;

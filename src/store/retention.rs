@@ -6,16 +6,18 @@
 //!
 //! Deleted rows give their blocks back to the file at the next checkpoint, never to the disk: the file stops growing.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use duckdb::Connection;
 
+use super::reader::Reader;
 use super::rolled;
 use super::rollup::{Rollups, literal};
 use super::space::Room;
 use crate::config;
 use crate::reading::Timestamp;
-use crate::zone::{day_of, next_day};
+use crate::zone::{HOUR, Tz, day_of, next_day};
 
 /// How often it is looked at whether something has to go.
 const LOOK: Duration = Duration::from_secs(60);
@@ -70,7 +72,11 @@ pub struct Retention {
     keep_hourly: Option<i64>,
     keep_daily: Option<i64>,
     max_size: Option<u64>,
+    /// Whose queries keep blocks from becoming free.
+    reader: Option<Reader>,
     next: Instant,
+    /// What its intervals go by; see [`Retention::at`].
+    now: Instant,
     in_vain: u32,
     /// The file is over its bound, and there is no day that may go.
     pub is_over: bool,
@@ -81,27 +87,41 @@ pub struct Retention {
 impl Retention {
     /// As `config` says.
     pub fn new(config: &config::Store) -> Self {
+        let now = Instant::now();
         let micros = |d: Option<Duration>| d.map(|d| i64::try_from(d.as_micros()).unwrap_or(i64::MAX));
         Self {
             keep_readings: micros(config.keep_readings),
             keep_hourly: micros(config.keep_hourly),
             keep_daily: micros(config.keep_daily),
             max_size: config.max_size,
-            next: Instant::now() + FIRST,
+            reader: None,
+            next: now + FIRST,
+            now,
             in_vain: 0,
             is_over: false,
             blocks: None,
         }
     }
 
+    /// It is `now` from now on.
+    pub fn at(&mut self, now: Instant) {
+        self.now = now;
+    }
+
+    /// Beside the queries of `reader`, which are held up while blocks are given back.
+    pub fn beside(mut self, reader: Reader) -> Self {
+        self.reader = Some(reader);
+        self
+    }
+
     /// Whether [`Retention::step`] has to look.
     pub fn has_step(&self) -> bool {
-        Instant::now() >= self.next
+        self.now >= self.next
     }
 
     /// A step has failed: the next is put off.
     pub fn put_off(&mut self) {
-        self.next = Instant::now() + LOOK;
+        self.next = self.now + LOOK;
     }
 
     /// Removes at most one day of readings, or what is over its time in the rollups, and gives the blocks back with a checkpoint.
@@ -117,10 +137,10 @@ impl Retention {
         room: Room,
     ) -> duckdb::Result<Option<Removed>> {
         let zone = rollups.zone();
-        if let Some(now) = now {
+        if let Some(now) = now.filter(|_| !rollups.has_leapt()) {
             let cut = |keep: i64| day_of(Timestamp(now.micros().saturating_sub(keep)), zone);
             if let Some(keep) = self.keep_readings
-                && let Some(removed) = Self::day(connection, rollups, Why::Age, Some(cut(keep)))?
+                && let Some(removed) = self.day(connection, rollups, Why::Age, Some(cut(keep)))?
             {
                 return Ok(Some(removed));
             }
@@ -141,7 +161,7 @@ impl Retention {
         self.is_over = false;
         if let Some(why) = why {
             if self.in_vain < IN_VAIN
-                && let Some(removed) = Self::day(connection, rollups, why, None)?
+                && let Some(removed) = self.day(connection, rollups, why, None)?
             {
                 let after = self::blocks(connection)?;
                 self.in_vain = if after.free > blocks.free { 0 } else { self.in_vain + 1 };
@@ -152,7 +172,7 @@ impl Retention {
         } else {
             self.in_vain = 0;
         }
-        self.next = Instant::now() + LOOK;
+        self.next = self.now + LOOK;
         Ok(None)
     }
 
@@ -170,8 +190,10 @@ impl Retention {
         }
     }
 
-    /// Removes the oldest day of readings; with `cut` only if it is before that.
+    /// Removes the oldest day of readings; with `cut` only if it is before that. A day with readings whose time has yet to be
+    /// corrected is left out: most often it is none that they were measured on.
     fn day(
+        &self,
         connection: &Connection,
         rollups: &mut Rollups,
         why: Why,
@@ -179,21 +201,50 @@ impl Retention {
     ) -> duckdb::Result<Option<Removed>> {
         let complete = rollups.complete_until(connection)?;
         let cut = cut.map_or(complete, |cut| cut.min(complete));
-        let oldest: Option<i64> = connection.query_row("SELECT epoch_us(min(ts)) FROM g.readings", [], |r| r.get(0))?;
-        let Some(oldest) = oldest.map(Timestamp).filter(|oldest| *oldest < cut) else { return Ok(None) };
-        let before = next_day(oldest, rollups.zone()).min(cut);
+        let zone = rollups.zone();
+        let noted = noted_days(connection, zone)?;
+        let mut from = Timestamp(i64::MIN);
+        let day = loop {
+            let Some(oldest) = oldest(connection, from, cut)? else { return Ok(None) };
+            let day = day_of(oldest, zone);
+            if !noted.contains(&day) {
+                break day;
+            }
+            from = next_day(day, zone);
+            while noted.contains(&from) {
+                from = next_day(from, zone);
+            }
+        };
+        let before = next_day(day, zone).min(cut);
         let expired = rollups.rolled().expired.map_or(before, |expired| expired.max(before));
         connection.execute_batch("BEGIN TRANSACTION")?;
-        let rows = connection.execute(&format!("DELETE FROM g.readings WHERE ts < {}", literal(before)), [])?;
+        let sql = format!("DELETE FROM g.readings WHERE ts >= {} AND ts < {}", literal(from), literal(before));
+        let rows = connection.execute(&sql, [])?;
         rolled::set_meta(connection, "expired-before", &expired.micros().to_string())?;
         connection.execute_batch("COMMIT")?;
         rollups.expired(expired);
         // By age, days may go in a row: the last one is soon enough.
         if why != Why::Age || before == cut {
+            // A checkpoint beside a query that has begun before leaves the blocks as they are, and so does the next one.
+            let _calm = self.reader.as_ref().map(Reader::calm);
             connection.execute_batch("CHECKPOINT g")?;
         }
         Ok(Some(Removed::Readings { why, rows, before }))
     }
+}
+
+/// The time of the oldest reading in `from <= ts < to`.
+fn oldest(connection: &Connection, from: Timestamp, to: Timestamp) -> duckdb::Result<Option<Timestamp>> {
+    let sql =
+        format!("SELECT epoch_us(min(ts)) FROM g.readings WHERE ts >= {} AND ts < {}", literal(from), literal(to));
+    connection.query_row(&sql, [], |r| r.get::<_, Option<i64>>(0)).map(|ts| ts.map(Timestamp))
+}
+
+/// The days that hold readings whose time has yet to be corrected.
+fn noted_days(connection: &Connection, zone: Tz) -> duckdb::Result<BTreeSet<Timestamp>> {
+    let mut hours = connection.prepare("SELECT DISTINCT epoch_us(date_trunc('hour', ts)) FROM g.provisional")?;
+    let hours = hours.query_map([], |r| r.get::<_, i64>(0))?.collect::<duckdb::Result<Vec<_>>>()?;
+    Ok(hours.into_iter().flat_map(|hour| [hour, hour + HOUR - 1].map(|ts| day_of(Timestamp(ts), zone))).collect())
 }
 
 fn remove_rollups(connection: &Connection, table: &str, key: &str, cut: Timestamp) -> duckdb::Result<Option<usize>> {
@@ -222,10 +273,10 @@ pub fn blocks(connection: &Connection) -> duckdb::Result<Blocks> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::reader::Limits;
     use crate::store::reader::fixture::Fixture;
+    use crate::store::reader::{Limits, QueryError};
     use crate::store::rolled::Rolled;
-    use crate::zone::{DAY, HOUR, Tz};
+    use crate::zone::DAY;
 
     /// 2025-03-01T00:00:00Z
     const START: i64 = 1_740_787_200_000_000;
@@ -344,6 +395,96 @@ mod tests {
         while tight.step(&f.root, &mut rollups, None, Room::Ample).unwrap().is_some() {}
         assert!(tight.is_over);
         assert_eq!(one::<i64>(&f, "SELECT count(*) FROM g.readings"), 500);
+    }
+
+    #[test]
+    fn what_has_to_get_its_true_time_stays() {
+        let f = Fixture::new(Limits::default());
+        let mut rollups = days(&f, 6, 1);
+        // The clock stood in 1970; a day later there is another, that another boot has stamped.
+        f.root
+            .execute_batch(
+                "INSERT INTO g.readings VALUES (1, make_timestamp(1000), 5, NULL), (1, make_timestamp(90000000000), 6, NULL);
+                 INSERT INTO g.provisional VALUES (1, 'this', 7, make_timestamp(1000));",
+            )
+            .unwrap();
+        let keep_readings = Some(Duration::from_secs(3 * 86_400));
+        let mut retention = Retention::new(&config::Store { keep_readings, ..config::Store::default() });
+        let now = Some(Timestamp(START + 6 * DAY + 5 * HOUR));
+        let mut rows = Vec::new();
+        while let Some(Removed::Readings { rows: n, .. }) =
+            retention.step(&f.root, &mut rollups, now, Room::Ample).unwrap()
+        {
+            rows.push(n);
+        }
+        assert_eq!(rows, [1, 1_440, 1_440, 1_440]);
+        assert_eq!(one::<i64>(&f, "SELECT epoch_us(min(ts)) FROM g.readings"), 1_000);
+        assert_eq!(one::<i64>(&f, "SELECT count(*) FROM g.readings"), 1 + 3 * 1_440);
+        // Nothing can tell its time any more.
+        f.root.execute_batch("DELETE FROM g.provisional").unwrap();
+        retention.step(&f.root, &mut rollups, now, Room::Ample).unwrap();
+        assert_eq!(one::<i64>(&f, "SELECT epoch_us(min(ts)) FROM g.readings"), START + 3 * DAY);
+        assert_eq!(rollups.rolled().expired, Some(Timestamp(START + 3 * DAY)));
+    }
+
+    #[test]
+    fn nothing_goes_by_age_right_after_the_clock_has_leapt() {
+        let f = Fixture::new(Limits::default());
+        days(&f, 6, 1);
+        let keep_readings = Some(Duration::from_secs(3 * 86_400));
+        let config = config::Store { keep_readings, ..config::Store::default() };
+        let now = START + 6 * DAY + 3 * HOUR;
+        for (ahead, gone) in [(400 * DAY, None), (DAY / 2, Some(1_440))] {
+            // A start: the clock is not where it was.
+            let mut rollups = Rollups::new(Rolled::read(&f.root).unwrap(), Tz::UTC);
+            let now = Timestamp(now + ahead);
+            rollups.close_for_test(&f.root, now);
+            let removed = Retention::new(&config).step(&f.root, &mut rollups, Some(now), Room::Ample).unwrap();
+            let rows = removed.map(|removed| match removed {
+                Removed::Readings { rows, .. } => rows,
+                Removed::Rollups(rows) => rows,
+            });
+            assert_eq!(rows, gone);
+        }
+    }
+
+    #[test]
+    fn a_query_that_runs_does_not_keep_the_blocks_from_becoming_free() {
+        let f = Fixture::new(Limits::default());
+        let mut rollups = days(&f, 2, 400);
+        let mut retention = retention(Some(RESERVE)).beside(f.reader.clone());
+        let reader = f.reader.clone();
+        let query = std::thread::spawn(move || {
+            // Longer than it is waited for.
+            reader.wait_for_test("SELECT count(*) FROM g.readings a, g.readings b WHERE a.value + b.value < 0")
+        });
+        while f.reader.is_idle_for_test() {
+            std::thread::yield_now();
+        }
+        let before = super::blocks(&f.root).unwrap().free;
+        let removed = retention.step(&f.root, &mut rollups, None, Room::Ample).unwrap();
+        assert!(matches!(removed, Some(Removed::Readings { rows: 576_000, .. })), "{removed:?}");
+        assert!(retention.blocks.unwrap().free > before + 1_000_000, "{before} {:?}", retention.blocks);
+        assert_eq!(query.join().unwrap(), Err(QueryError::Busy));
+    }
+
+    #[test]
+    fn on_a_disk_that_fills_the_oldest_days_make_room_within_the_file() {
+        let f = Fixture::new(Limits::default());
+        let mut rollups = days(&f, 8, 400);
+        let mut retention = Retention::new(&config::Store::default());
+        let before = super::blocks(&f.root).unwrap();
+        assert!(before.free < RESERVE, "{before:?}");
+        assert_eq!(retention.step(&f.root, &mut rollups, None, Room::Ample).unwrap(), None);
+        let mut gone = 0;
+        while let Some(removed) = retention.step(&f.root, &mut rollups, None, Room::Low).unwrap() {
+            gone += 1;
+            let before = Timestamp(START + gone * DAY);
+            assert_eq!(removed, Removed::Readings { why: Why::Space, rows: 576_000, before });
+        }
+        assert!((1..7).contains(&gone), "{gone} days");
+        assert!(super::blocks(&f.root).unwrap().free >= RESERVE && !retention.is_over);
+        assert_eq!(one::<i64>(&f, "SELECT count(*) FROM g.daily"), 8 * 400);
     }
 
     #[test]

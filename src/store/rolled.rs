@@ -7,7 +7,7 @@ use duckdb::{Connection, params};
 
 use super::commit::timestamp;
 use crate::reading::Timestamp;
-use crate::zone::hour_of;
+use crate::zone::{HOUR, hour_of};
 
 /// A series and the beginning of an hour or a day.
 pub type Mark = (i32, Timestamp);
@@ -51,10 +51,14 @@ impl Rolled {
     /// Whether a reading of this time is not stored, because what it would belong to was removed. The hour that the boundary
     /// lies in, in zones that are not whole hours from UTC, belongs to it.
     pub fn is_expired(&self, ts: Timestamp) -> bool {
-        self.expired.is_some_and(|before| {
-            let whole = hour_of(before);
-            ts < if whole == before { before } else { Timestamp(whole.micros() + crate::zone::HOUR) }
-        })
+        self.first_whole_hour().is_some_and(|whole| ts < whole)
+    }
+
+    /// The first hour that all readings are left of, where some were removed.
+    pub fn first_whole_hour(&self) -> Option<Timestamp> {
+        let before = self.expired?;
+        let hour = hour_of(before);
+        Some(if hour == before { hour } else { Timestamp(hour.micros() + HOUR) })
     }
 
     /// The mark that a change at `ts` of `series` needs and that is not there yet. What was removed is never computed again.
@@ -76,6 +80,12 @@ impl Rolled {
     /// These marks are in the file.
     pub fn marked(&mut self, marks: impl IntoIterator<Item = Mark>) {
         self.marks.extend(marks);
+    }
+
+    /// Hours and days from these on are open again, and without marks.
+    pub fn reopened(&mut self, hours: Timestamp, days: Timestamp) {
+        (self.hours, self.days) = (hours, days);
+        self.marks.retain(|(_, hour)| *hour < hours);
     }
 
     /// These are not any more.

@@ -6,6 +6,7 @@
 //! steps of one transaction each, between two commits: what a step computes, its marks and how far the rollups are change
 //! together, so that a crash anywhere loses and doubles nothing.
 
+mod close;
 mod compute;
 
 use std::collections::BTreeSet;
@@ -24,12 +25,23 @@ pub use compute::literal;
 const GRACE: i64 = 60 * 1_000_000;
 /// Readings that one step computes from. It keeps a commit that comes meanwhile waiting.
 const STEP: i64 = 150_000;
-/// A mark waits so long for others like it: a node that is always late must not have its hour computed after each commit.
+/// Rows of a rollup that one statement makes. All of them are in DuckDB's memory until it is done: of 144,000 (6,000 series in each
+/// hour of a day) it runs out, with 24 MB as well as with 16 MB.
+const ROWS: usize = 20_000;
+/// A mark waits so long for others like it.
 const SETTLE: Duration = Duration::from_secs(10);
+/// Marks that keep coming wait twice as long each time, up to this: a node that is always late by hours would otherwise have them
+/// computed for each of its messages, which writes several times what the messages do.
+const SETTLE_MOST: Duration = Duration::from_secs(300);
+/// They keep coming when the next is there within so many times what the last have waited.
+const SOON: u32 = 6;
 /// Marks from which on they wait no longer.
 const MANY: usize = 2_000;
 /// Marks above which no commit is made before some are worked off: the bound of `dirty`, together with a batch's rows.
 pub const MOST: usize = 100_000;
+/// So long after the clock has leapt by more than a day, with a restart or without one, nothing is removed for its age: a wrong
+/// clock is most often set right within minutes of a start, and what is removed does not come back.
+const LEAP: Duration = Duration::from_secs(3_600);
 /// After a step that failed, the next is tried so much later.
 const RETRY: Duration = Duration::from_secs(30);
 /// How often it is looked at whether an hour or a day has closed, and how long after a start for the first time: what waits to be
@@ -52,17 +64,45 @@ pub struct Rollups {
     zone: Tz,
     /// Since when marks wait.
     marked: Option<Instant>,
+    /// How long they do.
+    settle: Duration,
+    /// When the last of them was worked off.
+    cleared: Option<Instant>,
     /// Marks may be in `dirty_days`.
     dirty_days: bool,
     looked: Instant,
     retry_at: Option<Instant>,
+    /// Up to which hour things were closed, or could have been, at the last step.
+    last: Timestamp,
+    /// When that was more than a day before.
+    leapt: Option<Instant>,
+    /// What its intervals go by; see [`Rollups::at`].
+    now: Instant,
 }
 
 impl Rollups {
     /// As `rolled` was read from the file; days are those of `zone`.
     pub fn new(rolled: Rolled, zone: Tz) -> Self {
-        let marked = (rolled.dirty() > 0).then(Instant::now);
-        Self { rolled: Arc::new(rolled), zone, marked, dirty_days: true, looked: Instant::now(), retry_at: None }
+        let now = Instant::now();
+        let marked = (rolled.dirty() > 0).then_some(now);
+        Self {
+            last: rolled.hours,
+            leapt: None,
+            rolled: Arc::new(rolled),
+            zone,
+            marked,
+            settle: SETTLE,
+            cleared: None,
+            dirty_days: true,
+            looked: now,
+            retry_at: None,
+            now,
+        }
+    }
+
+    /// It is `now` from now on.
+    pub fn at(&mut self, now: Instant) {
+        self.now = now;
     }
 
     /// What commits go by. Let go of it before the next step, or the step copies it.
@@ -119,8 +159,10 @@ impl Rollups {
     /// A commit has written these marks.
     pub fn marked(&mut self, marks: impl IntoIterator<Item = Mark>) {
         self.rolled_mut().marked(marks);
-        if self.rolled.dirty() > 0 {
-            self.marked.get_or_insert_with(Instant::now);
+        if self.rolled.dirty() > 0 && self.marked.is_none() {
+            self.marked = Some(self.now);
+            let soon = self.cleared.is_some_and(|at| self.since(at) < self.settle * SOON);
+            self.settle = if soon { (self.settle * 2).min(SETTLE_MOST) } else { SETTLE };
         }
     }
 
@@ -129,13 +171,16 @@ impl Rollups {
     /// # Errors
     /// Whatever DuckDB reports.
     pub fn look_again(&mut self, connection: &Connection) -> duckdb::Result<()> {
-        *self = Self { retry_at: self.retry_at, ..Self::new(Rolled::read(connection)?, self.zone) };
+        let (retry_at, last, leapt, now) = (self.retry_at, self.last, self.leapt, self.now);
+        let rolled = Rolled::read(connection)?;
+        let marked = (rolled.dirty() > 0).then_some(now);
+        *self = Self { retry_at, last, leapt, now, marked, looked: now, ..Self::new(rolled, self.zone) };
         Ok(())
     }
 
     /// A step has failed: the next is put off.
     pub fn put_off(&mut self) {
-        self.retry_at = Some(Instant::now() + RETRY);
+        self.retry_at = Some(self.now + RETRY);
     }
 
     /// Whether so much has to be computed again that commits wait for it.
@@ -144,16 +189,20 @@ impl Rollups {
     }
 
     fn is_put_off(&self) -> bool {
-        self.retry_at.is_some_and(|at| Instant::now() < at)
+        self.retry_at.is_some_and(|at| self.now < at)
     }
 
     /// Whether [`Rollups::step`] may have something to do.
     pub fn has_step(&self) -> bool {
-        !self.is_put_off() && (self.is_settled() || self.looked.elapsed() >= LOOK)
+        !self.is_put_off() && (self.is_settled() || self.since(self.looked) >= LOOK)
     }
 
     fn is_settled(&self) -> bool {
-        self.rolled.dirty() >= MANY || self.marked.is_some_and(|since| since.elapsed() >= SETTLE)
+        self.rolled.dirty() >= MANY || self.marked.is_some_and(|marked| self.since(marked) >= self.settle)
+    }
+
+    fn since(&self, then: Instant) -> Duration {
+        self.now.saturating_duration_since(then)
     }
 
     /// Does one step; `None` when there is nothing to do at present. `now` is the time where the clock is right: without it
@@ -173,10 +222,17 @@ impl Rollups {
             self.dirty_days = false;
         }
         let Some(now) = now else {
-            self.looked = Instant::now();
+            self.looked = self.now;
             return Ok(None);
         };
         let close = hour_of(Timestamp(now.micros().saturating_sub(GRACE)));
+        if self.last != Timestamp(i64::MIN) && close.micros() - self.last.micros() > DAY {
+            self.leapt = Some(self.now);
+        }
+        self.last = close;
+        if self.rolled.hours > now && self.reopen(connection, close)? {
+            return Ok(Some(Step::default()));
+        }
         if self.rolled.hours < close
             && let Some(step) = self.close_hours(connection, close)?
         {
@@ -185,93 +241,8 @@ impl Rollups {
         if let Some(step) = self.close_day(connection)? {
             return Ok(Some(step));
         }
-        self.looked = Instant::now();
+        self.looked = self.now;
         Ok(None)
-    }
-
-    /// Closes the hours before `close`, at most a day of them at once. `None` when there is no reading at all.
-    fn close_hours(&mut self, connection: &Connection, close: Timestamp) -> duckdb::Result<Option<Step>> {
-        let mut from = self.rolled.hours;
-        if close.micros().saturating_sub(from.micros()) > HOUR {
-            let Some(first) = compute::first_reading(connection, from)? else {
-                if from == Timestamp(i64::MIN) {
-                    return Ok(None);
-                }
-                self.close_until(connection, close)?;
-                return Ok(Some(Step::default()));
-            };
-            from = hour_of(first);
-            if from >= close {
-                // Only what is open is there, or lies ahead.
-                self.close_until(connection, close)?;
-                return Ok(Some(Step::default()));
-            }
-        }
-        let mut to = Timestamp((from.micros().div_euclid(DAY) + 1) * DAY).min(close);
-        let mut sizes = compute::sizes(connection, from, to, None)?;
-        if total(&sizes) > STEP && to.micros() - from.micros() > HOUR {
-            to = Timestamp(from.micros() + HOUR);
-            sizes = compute::sizes(connection, from, to, None)?;
-        }
-        connection.execute_batch("BEGIN TRANSACTION")?;
-        let mut step = Step::default();
-        let mut marks = Vec::new();
-        if total(&sizes) <= STEP {
-            step.hours = compute::window(connection, Table::Hourly, from, to, None)?;
-        } else {
-            // An hour with more: its series are worked off as if they were dirty.
-            marks.extend(sizes.iter().map(|(series, _)| (*series, from)));
-            rolled::write(connection, "dirty", &marks)?;
-        }
-        rolled::set_meta(connection, "rolled-hours", &to.micros().to_string())?;
-        connection.execute_batch("COMMIT")?;
-        self.rolled_mut().hours = to;
-        self.marked(marks);
-        Ok(Some(step))
-    }
-
-    fn close_until(&mut self, connection: &Connection, until: Timestamp) -> duckdb::Result<()> {
-        connection.execute_batch("BEGIN TRANSACTION")?;
-        rolled::set_meta(connection, "rolled-hours", &until.micros().to_string())?;
-        connection.execute_batch("COMMIT")?;
-        self.rolled_mut().hours = until;
-        Ok(())
-    }
-
-    /// Closes the next day whose hours are all closed.
-    fn close_day(&mut self, connection: &Connection) -> duckdb::Result<Option<Step>> {
-        let mut from = self.rolled.days;
-        if self.rolled.hours == Timestamp(i64::MIN) {
-            return Ok(None);
-        }
-        if self.rolled.hours.micros().saturating_sub(from.micros()) > 2 * DAY {
-            // After a pause, or at first: days without a reading have no row.
-            from = match compute::first_reading(connection, from)? {
-                Some(first) => day_of(first, self.zone),
-                None => day_of(self.rolled.hours, self.zone),
-            };
-            if from > self.rolled.days {
-                self.rolled_mut().days = from;
-            }
-        }
-        let to = next_day(from, self.zone);
-        if to > self.rolled.hours {
-            return Ok(None);
-        }
-        let sizes = compute::sizes(connection, from, to, None)?;
-        connection.execute_batch("BEGIN TRANSACTION")?;
-        let mut step = Step::default();
-        if total(&sizes) <= STEP {
-            step.days = compute::window(connection, Table::Daily, from, to, None)?;
-        } else {
-            let marks: Vec<Mark> = sizes.iter().map(|(series, _)| (*series, from)).collect();
-            rolled::write(connection, "dirty_days", &marks)?;
-        }
-        rolled::set_meta(connection, "rolled-days", &to.micros().to_string())?;
-        connection.execute_batch("COMMIT")?;
-        self.rolled_mut().days = to;
-        self.dirty_days |= step.days == 0;
-        Ok(Some(step))
     }
 
     /// Computes some of the marked hours of the oldest marked day again.
@@ -284,23 +255,32 @@ impl Rollups {
         // By series, so that each is read once for all its hours of the day.
         let series: Vec<i32> = of_day.iter().map(|(series, _)| *series).collect::<BTreeSet<_>>().into_iter().collect();
         let sizes = compute::sizes(connection, day, end, Some(&series))?;
-        let chosen = within_step(&series, &sizes);
-        let marks: Vec<Mark> = of_day.into_iter().filter(|(series, _)| chosen.contains(series)).collect();
+        let chosen = within_step(&series, &sizes, ROWS / 24);
+        let mut marks: Vec<Mark> = of_day.into_iter().filter(|(series, _)| chosen.contains(series)).collect();
         let large =
             total(&sizes.iter().filter(|(series, _)| chosen.contains(series)).copied().collect::<Vec<_>>()) > STEP;
+        // One series, with more readings in a day than a step has: hour by hour, as many of them as it has.
+        let mut counts = Vec::new();
+        if large {
+            for (series, hour) in &marks {
+                let to = Timestamp(hour.micros() + HOUR);
+                let count = total(&compute::sizes(connection, *hour, to, Some(&[*series]))?);
+                if !counts.is_empty() && counts.iter().sum::<i64>() + count > STEP {
+                    break;
+                }
+                counts.push(count);
+            }
+            marks.truncate(counts.len());
+        }
         connection.execute_batch("BEGIN TRANSACTION")?;
         put_marked(connection, &marks)?;
         remove_marked(connection, "hourly", day, end)?;
         remove_marked(connection, "dirty", day, end)?;
         let mut step = Step::default();
         if large {
-            // One series, with more readings in a day than a step has: hour by hour.
-            for mark in &marks {
+            for (mark, count) in marks.iter().zip(counts).filter(|(_, count)| *count > 0) {
                 let to = Timestamp(mark.1.micros() + HOUR);
-                let count = total(&compute::sizes(connection, mark.1, to, Some(&[mark.0]))?);
-                if count > 0 {
-                    step.hours += compute::single(connection, Table::Hourly, *mark, to, count)?;
-                }
+                step.hours += compute::single(connection, Table::Hourly, *mark, to, count)?;
             }
         } else {
             let hours: BTreeSet<Timestamp> = marks.iter().map(|(_, hour)| *hour).collect();
@@ -316,19 +296,20 @@ impl Rollups {
         self.dirty_days |= !days.is_empty();
         self.rolled_mut().computed(&marks);
         if self.rolled.dirty() == 0 {
-            self.marked = None;
+            (self.marked, self.cleared) = (None, Some(self.now));
         }
         Ok(step)
     }
 
-    /// The closed days that these hours belong to; in zones that are not whole hours from UTC an hour belongs to two.
+    /// The closed days that these hours belong to; in zones that are not whole hours from UTC an hour belongs to two. Not the day
+    /// that readings are left of only in part, as there is one after a change of the zone.
     fn days_of(&self, marks: &[Mark]) -> BTreeSet<Mark> {
         marks
             .iter()
             .flat_map(|(series, hour)| {
                 [*hour, Timestamp(hour.micros() + HOUR - 1)].map(|ts| (*series, day_of(ts, self.zone)))
             })
-            .filter(|(_, day)| *day < self.rolled.days)
+            .filter(|(_, day)| *day < self.rolled.days && self.rolled.expired.is_none_or(|before| *day >= before))
             .collect()
     }
 
@@ -345,7 +326,7 @@ impl Rollups {
         let series: Vec<i32> = marked.query_map([], |r| r.get(0))?.collect::<duckdb::Result<_>>()?;
         drop(marked);
         let sizes = compute::sizes(connection, day, to, Some(&series))?;
-        let chosen = within_step(&series, &sizes);
+        let chosen = within_step(&series, &sizes, ROWS);
         let marks: Vec<Mark> = chosen.iter().map(|series| (*series, day)).collect();
         connection.execute_batch("BEGIN TRANSACTION")?;
         put_marked(connection, &marks)?;
@@ -363,6 +344,11 @@ impl Rollups {
         }
         connection.execute_batch("COMMIT")?;
         Ok(Some(step))
+    }
+
+    /// Whether the clock has leapt ahead not long ago: what is old by it may not be.
+    pub fn has_leapt(&self) -> bool {
+        self.leapt.is_some_and(|at| self.since(at) < LEAP)
     }
 
     /// Closes all that has ended by `now`.
@@ -386,12 +372,13 @@ impl Rollups {
     }
 }
 
-/// The first of `series` that have no more readings together than a step, and at least one.
-fn within_step(series: &[i32], sizes: &[(i32, i64)]) -> Vec<i32> {
+/// The first of `series`, at most `most`, that have no more readings together than a step, and at least one.
+fn within_step(series: &[i32], sizes: &[(i32, i64)], most: usize) -> Vec<i32> {
     let mut sum = 0;
     let size = |one: &i32| sizes.binary_search_by_key(one, |(series, _)| *series).map_or(0, |at| sizes[at].1);
     let mut chosen: Vec<i32> = series
         .iter()
+        .take(most)
         .take_while(|one| {
             sum += size(one);
             sum <= STEP

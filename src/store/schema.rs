@@ -10,6 +10,9 @@
 /// `hourly` and `daily` are the rollups: one row for each series and hour of UTC or day of the time zone, `bucket` its
 /// beginning. `dirty` and `dirty_days` name those that have to be computed again; a mark goes with the reading that makes
 /// it necessary in one transaction, and with the rollup that makes up for it in another.
+///
+/// `quality` counts by the hour of arrival what is not in `readings`; a series has no row for an hour without any, and may
+/// have several for one in which the daemon was stopped.
 pub const MIGRATIONS: &[&str] = &[
     "
 CREATE TABLE g.meta(key VARCHAR, value VARCHAR);
@@ -32,5 +35,8 @@ CREATE TABLE g.daily(series INTEGER, bucket TIMESTAMP, count BIGINT, min DOUBLE,
     first DOUBLE, last DOUBLE, p50 DOUBLE, p95 DOUBLE, p99 DOUBLE);
 CREATE TABLE g.dirty(series INTEGER, bucket TIMESTAMP);
 CREATE TABLE g.dirty_days(series INTEGER, bucket TIMESTAMP);
+",
+    "
+CREATE TABLE g.quality(series INTEGER, hour TIMESTAMP, duplicates BIGINT, conflicts BIGINT, clock_errors BIGINT);
 ",
 ];

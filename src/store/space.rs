@@ -73,9 +73,7 @@ impl Space {
     /// Asks the file system. Where it does not answer there is room: the write itself will tell.
     pub fn look(&mut self) -> Room {
         self.looked = Some(Instant::now());
-        let Ok(fs) = rustix::fs::statvfs(&self.dir) else { return Room::Ample };
-        // What only root may use does not count.
-        let free = fs.f_bavail.saturating_mul(fs.f_frsize);
+        let Ok(free) = free_bytes(&self.dir) else { return Room::Ample };
         let hard = self.hard();
         let store = &self.metrics.store;
         store.free_bytes.set(i64::try_from(free).unwrap_or(i64::MAX));
@@ -107,6 +105,15 @@ impl Space {
         let wal = std::fs::metadata(&self.wal).map_or(0, |m| m.len());
         self.min_free.max(if wal > CHECKPOINT_THRESHOLD { wal + 2 * CHECKPOINT_THRESHOLD } else { 0 })
     }
+}
+
+/// Bytes that an ordinary user may still write to the file system of `folder`.
+///
+/// # Errors
+/// What the file system answers.
+pub fn free_bytes(folder: &Path) -> std::io::Result<u64> {
+    let fs = rustix::fs::statvfs(folder)?;
+    Ok(fs.f_bavail.saturating_mul(fs.f_frsize))
 }
 
 #[cfg(test)]

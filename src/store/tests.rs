@@ -1,5 +1,6 @@
 //! The store from the channel to the file and back, with a real DuckDB file.
 
+mod quality;
 mod time;
 
 use std::sync::{Arc, Mutex};
@@ -8,6 +9,8 @@ use std::time::Duration;
 use duckdb::Connection;
 
 use super::*;
+use crate::budget::Written;
+use crate::clock::Clock;
 use crate::pipeline::{Intake, Notice, channel};
 use crate::reading::{
     Arrival, DeadLetter, DeadReason, Decoded, Delivery, Envelope, Event, Outcome, Reading, Receipt, Timestamp, When,
@@ -99,6 +102,27 @@ impl Sender {
         };
         self.intake.try_send(envelope).unwrap();
     }
+}
+
+#[test]
+fn the_flush_interval_is_the_one_in_force() {
+    let b = Bench::new();
+    let store = open(&b.config, &b.metrics).unwrap();
+    let clock = Clock::new(config::Trust::Always, Arc::clone(&b.metrics));
+    let written = Arc::new(Written::new(&b.config, clock, Arc::clone(&b.metrics)));
+    assert_eq!(written.flush_interval(), Duration::from_secs(3600));
+    let (intake, outlet) = channel(&config::Intake::default(), Arc::clone(&b.metrics));
+    let sender = Sender { intake, answers: Arc::clone(&b.answers) };
+    let writer = store.writer.counting(written).unwrap();
+    let thread = std::thread::spawn(move || writer.run(&outlet));
+    sender.send(NOW, vec![reading("7", "t", at(NOW), 1.0)]);
+    b.metrics.store.flush_interval_us.set(1_000);
+    while b.answers.lock().unwrap().is_empty() {
+        std::thread::yield_now();
+    }
+    assert_eq!(b.answers.lock().unwrap()[..], [Outcome::Committed]);
+    drop(sender);
+    thread.join().unwrap().unwrap();
 }
 
 #[test]
@@ -275,7 +299,7 @@ fn a_redelivered_message_without_a_time_is_stored_once_also_after_a_restart() {
 #[test]
 fn a_flood_of_names_becomes_dead_letters_and_known_series_go_on() {
     let mut b = Bench::new();
-    (b.config.max_nodes, b.config.max_series) = (4, 10);
+    (b.config.max_nodes, b.config.max_series) = (3, 10);
     b.life(|s| {
         s.send(NOW, (0..20).map(|i| reading(&format!("n{i}"), "t", at(NOW), 1.0)).collect());
         s.send(NOW, (0..20).map(|i| reading("n0", &format!("m{i}"), at(NOW), 1.0)).collect());
@@ -306,8 +330,9 @@ fn a_file_of_a_newer_version_is_refused_and_left_alone() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{} was written by a newer version of gadwall (schema 999); this one knows up to schema 3: install the newer version",
-            b.config.path.display()
+            "{} was written by a newer version of gadwall (schema 999); this one knows up to schema {}: install the newer version",
+            b.config.path.display(),
+            schema::MIGRATIONS.len()
         )
     );
     assert_eq!(std::fs::read(&b.config.path).unwrap(), before);

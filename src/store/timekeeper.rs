@@ -23,6 +23,8 @@ const RETRY: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Timekeeper {
     clock: Option<Clock>,
+    /// A moment, and CLOCK_BOOTTIME of `clock` at it.
+    begun: (Instant, i64),
     floor: Floor,
     /// Rows of other boots may wait or be noted.
     others: bool,
@@ -55,6 +57,7 @@ impl Timekeeper {
     pub fn new(database: &Path) -> Self {
         Self {
             clock: None,
+            begun: (Instant::now(), 0),
             floor: Floor::beside(database),
             others: false,
             held: false,
@@ -73,6 +76,7 @@ impl Timekeeper {
             clock.raise_floor(floor);
             clock.refresh();
         }
+        self.begun = (Instant::now(), clock.now().boottime);
         self.clock = Some(clock);
         self.look_again();
         unsynced::pending(connection)
@@ -91,6 +95,17 @@ impl Timekeeper {
     /// CLOCK_BOOTTIME in microseconds; `None` without a clock.
     pub fn boottime(&self) -> Option<i64> {
         self.clock.as_ref().map(|clock| clock.now().boottime)
+    }
+
+    /// Now, for intervals of hours and minutes. It runs with the clock, so that one that runs faster than time takes rollups
+    /// and retention with it.
+    pub fn instant(&self) -> Instant {
+        let (moment, boottime) = self.begun;
+        let now = self.boottime().map(|now| now.saturating_sub(boottime));
+        match now.and_then(|passed| u64::try_from(passed).ok()) {
+            Some(passed) => moment + Duration::from_micros(passed),
+            None => Instant::now(),
+        }
     }
 
     /// This boot.

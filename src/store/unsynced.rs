@@ -108,7 +108,7 @@ pub fn records(
     let mut rows: Vec<UnsyncedRow> = Vec::new();
     for one in &plan.unsynced {
         if !seen.insert((one.series, one.node_ts.micros(), one.value.to_bits())) {
-            done.duplicate += 1;
+            done.duplicate(one.series);
         } else if room <= 0 {
             done.unsynced_full += 1;
             plan.refused.insert(one.envelope);

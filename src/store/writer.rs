@@ -1,8 +1,10 @@
 //! The one thread that writes: takes envelopes from the channel, makes batches, commits them, and answers.
 
+mod compact;
 mod settle;
 mod time;
 mod upkeep;
+pub(super) mod written;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,13 +13,14 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{TryRecvError, select_biased};
 
-use super::admission::Admission;
+use super::admission::{Admission, Admissions};
 use super::bounds::{DeadRate, Trim};
 use super::catalog::Catalog;
 use super::commit::{self, Done};
 use super::last_batch::LastBatch;
+use super::ledger;
 use super::open::Root;
-use super::plan::{DeadRow, Limits, Plan, Planner};
+use super::plan::{DeadRow, Fresh, Limits, Plan, Planner};
 use super::poison::{self, Poison};
 use super::reader::Reader;
 use super::recovery::gist;
@@ -28,6 +31,7 @@ use super::rollup::Rollups;
 use super::space::{Room, Space};
 use super::suspicion::Suspicion;
 use super::timekeeper::Timekeeper;
+use crate::budget::Written;
 use crate::clock;
 use crate::config;
 use crate::metrics::Metrics;
@@ -89,6 +93,23 @@ impl StopBy {
         let by = self.0.load(Ordering::Acquire);
         by != 0 && clock::boottime() >= by
     }
+
+    fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Acquire) != 0
+    }
+}
+
+/// What the file says of the writer's work so far.
+#[derive(Debug)]
+pub(super) struct Known {
+    /// The number of the last batch, and what its broker may send again.
+    pub commits: (i64, Unconfirmed),
+    /// Rows of the tables that are cut to a bound.
+    pub trim: Trim,
+    /// How far the rollups are.
+    pub rolled: Rolled,
+    /// Where the number of the last batch is kept outside of the database.
+    pub last_batch: LastBatch,
 }
 
 /// The store's writing half. It owns the writing connection and is moved to its thread.
@@ -106,13 +127,18 @@ pub struct Writer {
     time: Timekeeper,
     rollups: Rollups,
     retention: Retention,
-    admission: Admission,
+    admission: Admissions,
+    /// Counts what is written, and says how long a batch may wait.
+    written: Option<Arc<Written>>,
     /// Something was removed since names were last looked through.
     removed: bool,
+    /// When names may be looked through next.
+    names_at: Instant,
     strays_at: Option<Instant>,
     stop_by: Arc<StopBy>,
     space: Space,
     poison: Poison,
+    compacting: compact::Compacting,
     /// The batch in hand is to be put aside, and this is why.
     aside: Option<String>,
     last_batch: LastBatch,
@@ -129,21 +155,19 @@ impl Writer {
         catalog: Arc<RwLock<Catalog>>,
         metrics: Arc<Metrics>,
         config: &config::Store,
-        (number, unconfirmed): (i64, Unconfirmed),
-        trim: Trim,
-        rolled: Rolled,
+        Known { commits: (number, unconfirmed), trim, rolled, last_batch }: Known,
     ) -> Self {
         let limits = Limits { nodes: config.max_nodes, series: config.max_series };
         let dir = config.path.parent().unwrap_or(Path::new("."));
         Self {
             space: Space::new(&config.path, config.min_free, Arc::clone(&metrics)),
             poison: Poison::new(dir),
+            compacting: compact::Compacting::new(config),
             aside: None,
-            last_batch: LastBatch::beside(&config.path),
+            last_batch,
             suspicion: Suspicion::new(&config.path, Arc::clone(&metrics)),
             strikes: (0, String::new()),
             root,
-            reader,
             catalog,
             metrics,
             limits,
@@ -154,18 +178,18 @@ impl Writer {
             trim,
             time: Timekeeper::new(&config.path),
             rollups: Rollups::new(rolled, Tz::UTC),
-            retention: Retention::new(config),
-            admission: Admission::new(limits.series_of_source()),
+            retention: Retention::new(config).beside(reader.clone()),
+            reader,
+            admission: Admissions {
+                nodes: Admission::new(limits.nodes_of_source()),
+                series: Admission::new(limits.series_of_source()),
+            },
+            written: None,
             removed: true,
+            names_at: Instant::now() + upkeep::NAMES_FIRST,
             strays_at: None,
             stop_by: Arc::default(),
         }
-    }
-
-    /// Notes its last batch in `last_batch`, which was compared with the database.
-    pub(super) fn noting(mut self, last_batch: LastBatch) -> Self {
-        self.last_batch = last_batch;
-        self
     }
 
     #[cfg(test)]
@@ -192,6 +216,7 @@ impl Writer {
         self.poison.begin(&poison::boot_id(), clock::boottime(), clock::realtime());
         self.metrics.store.wary.store(self.poison.is_wary(), Ordering::Relaxed);
         let result = self.work(outlet);
+        self.stop_compacting();
         if result.is_ok() {
             self.close();
         }
@@ -208,13 +233,14 @@ impl Writer {
         while open || !self.batch.is_empty() {
             self.alive();
             self.bear_damage()?;
-            let settling = self.keep_time()? | self.keep_up()?;
+            // While rows are copied none is changed or removed, however long that takes.
+            let busy = self.compact()? || (self.keep_time()? | self.keep_up()?);
             if open && !nudged && !self.batch.is_due(Instant::now()) {
                 let wait = self
                     .batch
                     .deadline()
                     .map_or(HEARTBEAT, |d| d.saturating_duration_since(Instant::now()).min(HEARTBEAT));
-                let wait = if settling { Duration::ZERO } else { wait };
+                let wait = if busy { Duration::ZERO } else { wait };
                 select_biased! {
                     recv(outlet.nudges) -> nudge => nudged = nudge.is_ok(),
                     recv(outlet.items) -> item => match item {
@@ -288,6 +314,7 @@ impl Writer {
 
     fn alive(&mut self) {
         self.space.watch();
+        self.keep_pace();
         self.metrics.store.writer_alive_at.set(clock::boottime());
     }
 
@@ -308,7 +335,9 @@ impl Writer {
             }
         }
         let mut plan = planner.finish();
+        plan.page = catalog.ledger.due(plan.at);
         plan.floor = self.time.floor_due(plan.newest_arrival);
+        plan.written = self.days_due();
         plan
     }
 
@@ -330,18 +359,15 @@ impl Writer {
     }
 
     /// Everything of batch `number` is in the file: learn, count, answer.
-    fn durable(&mut self, number: i64, plan: Plan, done: &Done, took: Duration) {
+    fn durable(&mut self, number: i64, plan: Plan, done: Done, took: Duration) {
         self.number = number;
         self.last_batch.write(number, Instant::now(), false);
         for (source, delivery) in &plan.repeated {
             self.unconfirmed.repeated(source, delivery);
         }
-        self.metrics.clock.unsynced.add(self.time.committed(&plan, done));
+        self.metrics.clock.unsynced.add(self.time.committed(&plan, &done));
         self.unconfirmed.committed(plan.deliveries);
-        let now = Instant::now();
-        for (source, series) in &plan.new_of_source {
-            self.admission.admitted(source, *series, now);
-        }
+        self.days_noted(&plan.written);
         drop(plan.rolled);
         self.rollups.marked(done.marks.iter().copied());
         {
@@ -353,6 +379,12 @@ impl Writer {
                 catalog.add_series(series);
             }
             time::learn(&mut catalog, plan.newest);
+            let now = Instant::now();
+            for (source, Fresh { nodes, series }) in &plan.fresh {
+                self.admission.nodes.admitted(source, *nodes, catalog.nodes_of_source(source), now);
+                self.admission.series.admitted(source, *series, catalog.series_of_source(source), now);
+            }
+            catalog.ledger.committed(plan.at, &plan.page, [plan.tally, done.tally], plan.clock_told);
             self.metrics.store.nodes.set(gauge(catalog.node_count()));
             self.metrics.store.series.set(gauge(catalog.series_count()));
         }
@@ -404,12 +436,19 @@ impl Writer {
         let _paused = self.reader.pause();
         if self.space.look() == Room::None {
             tracing::warn!("no checkpoint at the end for lack of space; the next start replays the WAL");
-        } else if let Err(error) = self.root.connection.execute_batch("CHECKPOINT g") {
-            // It loses nothing: the WAL stays and is replayed at the next start.
-            tracing::warn!(%error, "no checkpoint at the end; the next start replays the WAL");
-            self.suspicion.met("the last checkpoint", &error.to_string());
         } else {
-            self.suspicion.closed();
+            let page = self.catalog.read().unwrap_or_else(PoisonError::into_inner).ledger.page();
+            if let Err(error) = ledger::write_alone(&self.root.connection, &page) {
+                tracing::warn!(%error, "duplicates, conflicts and clock errors of the last hour are not in the file");
+            }
+            self.close_days();
+            if let Err(error) = self.root.connection.execute_batch("CHECKPOINT g") {
+                // It loses nothing: the WAL stays and is replayed at the next start.
+                tracing::warn!(%error, "no checkpoint at the end; the next start replays the WAL");
+                self.suspicion.met("the last checkpoint", &error.to_string());
+            } else {
+                self.suspicion.closed();
+            }
         }
         if let Err(error) = self.root.detach() {
             tracing::warn!(%error, "the database was not closed cleanly");

@@ -11,16 +11,24 @@
 )]
 #![expect(clippy::print_stderr, reason = "a test that fails shows the logs of the processes that it started")]
 
+mod compact;
 mod damage;
+mod documents;
 mod durability;
 #[expect(dead_code, reason = "the fault suite uses more of it")]
 mod harness;
 mod http;
 mod hub;
+mod invariants;
 mod json_lines;
 mod life;
+mod memory;
 mod mqtt;
+mod ports;
+mod quality;
 mod recovery;
 mod rollups;
 mod space;
+mod statistics;
 mod time;
+mod written;

@@ -23,12 +23,12 @@ const SUBSCRIBE: &str = r#"{ topic = "s/{node}/+", format = "json", time = "time
 const MB: u64 = 1_000_000;
 
 /// A small file system of its own.
-struct Disk {
+pub struct Disk {
     dir: TempDir,
 }
 
 impl Disk {
-    fn new(bytes: u64) -> Self {
+    pub fn new(bytes: u64) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let out = Command::new("mount")
             .args(["-t", "tmpfs", "-o", &format!("size={bytes}"), "none"])
@@ -48,7 +48,8 @@ impl Disk {
         self.path().join("gadwall.duckdb")
     }
 
-    fn store(&self, more: &str) -> String {
+    /// A `[store]` section with the database on it and `more` keys.
+    pub fn store(&self, more: &str) -> String {
         format!("[store]\npath = \"{}\"\nflush-interval = \"100ms\"\n{more}\n", self.database().display())
     }
 
@@ -58,7 +59,7 @@ impl Disk {
     }
 
     /// Writes a file until only `left` bytes are free.
-    fn fill(&self, left: u64) {
+    pub fn fill(&self, left: u64) {
         use std::io::Write;
         let mut ballast = std::fs::File::options()
             .create(true)
@@ -72,7 +73,7 @@ impl Disk {
     }
 
     /// Makes room again.
-    fn free(&self) {
+    pub fn free(&self) {
         std::fs::remove_file(self.path().join("ballast")).expect("removing the ballast");
     }
 }
@@ -88,12 +89,15 @@ struct Stream {
     sent: Vec<Expected>,
     messages: i64,
     width: i64,
+    from: i64,
     random: u64,
 }
 
 impl Stream {
+    /// Its times lie ahead, in hours that do not close: rollups would be what meets the fault first.
     fn new(width: i64) -> Self {
-        Self { sent: Vec::new(), messages: 0, width, random: 88_172_645_463_325_252 }
+        let from = now_micros() / 1_000_000 + 12 * 3_600;
+        Self { sent: Vec::new(), messages: 0, width, from, random: 88_172_645_463_325_252 }
     }
 
     /// A value that does not compress.
@@ -109,11 +113,11 @@ impl Stream {
         for _ in 0..messages {
             let (i, node) = (self.messages, format!("n{}", self.messages % 3));
             self.messages += 1;
-            let mut payload = format!("{{\"time\": {}", T0 + i);
+            let mut payload = format!("{{\"time\": {}", self.from + i);
             for m in 0..self.width {
                 let value = self.value();
                 payload += &format!(", \"m{m}\": {value}");
-                self.sent.push(expected("home", &node, &format!("m{m}"), (T0 + i) * 1_000_000, value));
+                self.sent.push(expected("home", &node, &format!("m{m}"), (self.from + i) * 1_000_000, value));
             }
             client.send(&format!("s/{node}/{i}"), payload + "}", 1, false);
         }
@@ -156,8 +160,8 @@ impl Readers {
                         .build()
                         .into();
                     while !stop.load(Ordering::Acquire) {
-                        let url =
-                            format!("http://{address}/api/v1/readings?node=n{i}&format=csv&start=2020-01-01T00:00:00Z");
+                        let range = "start=2020-01-01T00:00:00Z&end=2100-01-01T00:00:00Z";
+                        let url = format!("http://{address}/api/v1/readings?node=n{i}&format=csv&{range}");
                         if let Ok(mut answer) = agent.get(url).call() {
                             let body = answer.body_mut().with_config().limit(1 << 30).read_to_string();
                             answered.fetch_add(usize::from(body.is_ok() && answer.status() == 200), Ordering::AcqRel);
@@ -417,6 +421,7 @@ fn a_message_that_stops_the_process_is_put_aside_after_the_third_time() {
     let mut daemon = with_check(&config, ENDLESS);
     let in_progress = daemon.dir().join("gadwall.inprogress");
     daemon.restart();
+    subscribed(&daemon, &broker);
     let mut sent = send(&broker, 0, &[1.0, 2.0, 666.0, 3.0, 4.0]);
     for _ in 0..3 {
         wait_for("the messages to come", || daemon.stat("/queue/depth") >= 1);

@@ -1,28 +1,18 @@
-//! A clock that is wrong, becomes right, jumps, or is set back: the real binary under libfaketime, which moves its
-//! CLOCK_REALTIME while it runs and leaves CLOCK_BOOTTIME alone. That the clock is synchronised is said by a file of the
-//! test's own (`[clock] synchronised-file`), so that what this machine's kernel thinks of its clock does not matter.
+//! A clock that is wrong, becomes right, jumps, or is set back: the real binary under libfaketime.
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::harness::{Daemon, Hub, Record, Setup, Stored, batch, now_micros, open, wait_for};
+use crate::harness::{Daemon, FakeClock, Hub, Record, Setup, Stored, batch, now_micros, open, wait_for};
 
 /// The true time of a reading is known to the test to within this, in microseconds: half of it for the way to the daemon.
 const CLOSE: i64 = 10_000;
 const HOUR: i64 = 3_600;
 const YEAR: i64 = 365 * 86_400;
 
-/// The library of Debian's package `libfaketime`.
-fn library() -> PathBuf {
-    let found = std::fs::read_dir("/usr/lib").expect("/usr/lib").flatten();
-    let mut found = found.map(|dir| dir.path().join("faketime/libfaketimeMT.so.1")).filter(|path| path.exists());
-    found.next().expect("libfaketime, which deploy/install-test-tools installs")
-}
-
 /// A daemon with a port of JSON lines and a clock that the test moves.
 struct Bench {
-    dir: tempfile::TempDir,
+    clock: FakeClock,
     port: Hub,
     daemon: Daemon,
     /// Value of a reading that was sent without a time, and when.
@@ -36,31 +26,24 @@ impl Bench {
     }
 
     fn with(port: Hub, format: &str, seconds: i64, clock: &str) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary directory");
-        shift(dir.path(), seconds);
+        let fake = FakeClock::new(seconds);
         let config = format!(
             "{}\n[store]\nflush-interval = \"100ms\"\n[clock]\nsynchronised-file = \"{}\"\n{clock}\n",
             port.section(format, ""),
-            dir.path().join("synchronised").display()
+            fake.mark().display()
         );
-        let daemon = Setup::new(&config)
-            .env("LD_PRELOAD", library())
-            .env("FAKETIME_TIMESTAMP_FILE", dir.path().join("shift"))
-            .env("FAKETIME_NO_CACHE", "1")
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            .env("NO_FAKE_STAT", "1")
-            .start();
+        let daemon = Setup::new(&config).envs(fake.env()).start();
         daemon.wait_state("hub", "up");
-        Self { dir, port, daemon, sent: Vec::new() }
+        Self { clock: fake, port, daemon, sent: Vec::new() }
     }
 
     /// Sets the daemon's clock off by `seconds`.
     fn shift(&self, seconds: i64) {
-        shift(self.dir.path(), seconds);
+        self.clock.shift(seconds);
     }
 
     fn synchronise(&self) {
-        std::fs::write(self.dir.path().join("synchronised"), "").expect("writing the mark");
+        self.clock.synchronise();
     }
 
     /// Sends a reading without a time and waits until it is durable.
@@ -122,12 +105,6 @@ impl Bench {
         let rows = select.query_map([], |r| Ok((r.get(0)?, r.get(1)?))).expect("reading the table");
         rows.map(|r| r.expect("a row")).collect()
     }
-}
-
-fn shift(dir: &Path, seconds: i64) {
-    let new = dir.join("shift.new");
-    std::fs::write(&new, format!("{seconds:+}\n")).expect("writing the shift");
-    std::fs::rename(new, dir.join("shift")).expect("writing the shift");
 }
 
 /// The whole seconds of a step in the log; it is told to the millisecond and may be a few short.
@@ -334,7 +311,7 @@ fn a_synchronised_clock_lowers_a_floor_that_was_ahead() {
     b.synchronise();
     b.wait_settled();
     assert_eq!(b.daemon.terminate().code(), Some(0));
-    std::fs::remove_file(b.dir.path().join("synchronised")).expect("removing the mark");
+    std::fs::remove_file(b.clock.mark()).expect("removing the mark");
     b.daemon.restart();
     b.daemon.wait_state("hub", "up");
     assert!(b.trusted(), "the floor is the true time again");
@@ -369,4 +346,24 @@ fn records_of_a_node_whose_clock_was_never_set_stay_apart_and_are_known_again() 
     assert_eq!(stored.rows, []);
     let times: Vec<Option<i64>> = stored.unsynced.iter().map(|u| u.node_ts).collect();
     assert_eq!(times, [30, 60, 30, 60, 30, 60].map(|s| Some(s * 1_000_000)));
+}
+
+#[test]
+fn a_node_that_sends_local_time_keeps_every_reading_when_clocks_are_set_back() {
+    // 2025-10-26T00:00:00Z, 02:00 in Berlin; an hour later it is 02:00 again.
+    let begin = 1_761_436_800;
+    let shift = |at: i64| at - now_micros() / 1_000_000;
+    let mut b = Bench::new(shift(begin), "trust = \"always\"\ntimezone = \"Europe/Berlin\"");
+    let shown = ["02:00", "02:30", "02:00", "02:30", "03:00", "03:30"];
+    let mut expected = Vec::new();
+    for (half_hours, shown) in (0_i32..).zip(shown) {
+        let at = begin + i64::from(half_hours) * HOUR / 2;
+        b.shift(shift(at));
+        b.port.send(&format!("{{\"node\": \"n\", \"time\": \"2025-10-26T{shown}:00\", \"v\": {half_hours}}}"));
+        expected.push((at * 1_000_000, f64::from(half_hours)));
+        b.daemon.wait_stat("/readings/committed", expected.len() as u64);
+    }
+    let stored = b.daemon.finish();
+    assert_eq!(stored.rows.iter().map(|row| (row.ts, row.value)).collect::<Vec<_>>(), expected);
+    assert_eq!(stored.dead, []);
 }

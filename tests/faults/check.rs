@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::ops::RangeInclusive;
 
-use crate::harness::{Stored, now_micros};
+use crate::harness::Stored;
 use crate::load::{self, DEVICE, Kind, Ledger, STUCK, T0};
 use crate::rig::{Plan, Rig, Round};
 
@@ -112,9 +113,9 @@ impl fmt::Display for Counts {
     }
 }
 
-/// Compares. `broker`, where the broker itself was killed, excuses what is its doing: a message that the gateway never
+/// Compares. What the gateway stamps lies within `times`. `broker`, where the broker itself was killed, excuses what is its doing: a message that the gateway never
 /// acknowledged to it, and one that it sent as new more than once (with a time of its own it is stored once all the same).
-pub fn compare(ledger: &Ledger, stored: &Stored, since: i64, broker: Option<&Deliveries>) -> Counts {
+pub fn compare(ledger: &Ledger, stored: &Stored, times: &RangeInclusive<i64>, broker: Option<&Deliveries>) -> Counts {
     let mut counts = Counts {
         published: ledger.messages.len(),
         pubacks: ledger.pubacks(),
@@ -123,13 +124,18 @@ pub fn compare(ledger: &Ledger, stored: &Stored, since: i64, broker: Option<&Del
         again: (ledger.messages_again, ledger.batches_again),
         ..Counts::default()
     };
-    messages(&mut counts, ledger, stored, since, broker);
+    messages(&mut counts, ledger, stored, times, broker);
     records(&mut counts, ledger, stored);
     counts
 }
 
-fn messages(counts: &mut Counts, ledger: &Ledger, stored: &Stored, since: i64, broker: Option<&Deliveries>) {
-    let until = now_micros();
+fn messages(
+    counts: &mut Counts,
+    ledger: &Ledger,
+    stored: &Stored,
+    times: &RangeInclusive<i64>,
+    broker: Option<&Deliveries>,
+) {
     let mut copies: BTreeMap<usize, usize> = BTreeMap::new();
     let mut stuck = 0;
     for row in stored.rows.iter().filter(|r| r.source == "home") {
@@ -144,7 +150,7 @@ fn messages(counts: &mut Counts, ledger: &Ledger, stored: &Stored, since: i64, b
             }
             (node, metric) if i < ledger.messages.len() && node == load::node(i) => match load::kind(i) {
                 Kind::Timed => metric == "v" && row.ts == (T0 + i as i64) * 1_000_000,
-                Kind::Bare => metric == "value" && (since..=until).contains(&row.ts) && row.lag == Some(0),
+                Kind::Bare => metric == "value" && times.contains(&row.ts) && row.lag == Some(0),
                 Kind::Stuck => false,
             },
             // Another sender's.
@@ -243,12 +249,12 @@ pub fn detects(_: &mut Round) -> String {
     assert!(rig.load.finish(crate::rig::PATIENCE), "not everything is acknowledged");
     rig.settle();
     let mut stored = rig.daemon.finish();
-    let (ledger, since) = (rig.load.ledger(), rig.since());
+    let (ledger, times) = (rig.load.ledger(), rig.times());
     let count = |stored: &Stored| {
-        let counts = compare(&ledger, stored, since, None);
+        let counts = compare(&ledger, stored, &times, None);
         (counts.lost, counts.twice, counts.strange)
     };
-    assert_eq!(count(&stored), (0, 0, 0), "{}", compare(&ledger, &stored, since, None));
+    assert_eq!(count(&stored), (0, 0, 0), "{}", compare(&ledger, &stored, &times, None));
     for (node, metric) in [("n0", "v"), ("n0", "value"), ("s", "value"), (&DEVICE.to_string(), "humidity")] {
         let at = stored.rows.iter().position(|r| r.node == node && r.metric == metric).expect("one of each kind");
         let row = stored.rows.remove(at);
@@ -261,5 +267,5 @@ pub fn detects(_: &mut Round) -> String {
         assert_eq!((strange.0, strange.2), (0, 1), "{:?} was never sent", stored.rows[0]);
         stored.rows.remove(0);
     }
-    compare(&ledger, &stored, since, None).to_string()
+    compare(&ledger, &stored, &times, None).to_string()
 }

@@ -148,7 +148,7 @@ fn starts_again(mut rig: Rig, keep: &Stored, tells: bool) -> String {
     let acked = after.records.iter().filter(|r| r.1).count();
     after.messages[..messages].fill(false);
     after.records[..records].iter_mut().for_each(|r| r.1 = false);
-    let counts = check::compare(&after, &stored, rig.since(), None);
+    let counts = check::compare(&after, &stored, &rig.times(), None);
     assert!(counts.good(), "of what was sent after the damage: {counts}");
     let lost = keep.rows.iter().filter(|r| !stored.rows.contains(r)).count();
     assert_eq!(lost, 0, "of {} readings before the damage {lost} are gone", keep.rows.len());

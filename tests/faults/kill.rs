@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::harness::Call;
 use crate::rig::{Keeps, Plan, Rig, Round, run, wait};
 
 /// Kills may come too late, because what they were to hit was over: so often another moment is tried.
@@ -159,4 +160,48 @@ pub fn port_renamed(round: &mut Round) -> String {
         wait("the port to be open again", Duration::from_secs(30), || rig.daemon.source("hub")["state"] == "up");
     }
     format!("{}; ports {}", rig.finish(), names.join(" "))
+}
+
+/// The driver of the hub's port does not come back from a call: from two of them in turn, or from all four.
+pub fn port_hangs(round: &mut Round) -> String {
+    let rig = Rig::start(&Plan { port_hangs: true, ..Plan::default() });
+    let shim = rig.shim.as_ref().expect("the plan has a port that hangs");
+    let mut calls = vec![Call::Read, Call::Open, Call::Write, Call::Close];
+    if round.quick {
+        let first = round.rng.below(2) as usize;
+        calls = calls[2 * first..][..2].to_vec();
+    }
+    let mut noticed = Vec::new();
+    for call in &calls {
+        rig.wait_progress();
+        run(round.rng.millis(0, 700));
+        let hung = shim.hung();
+        let mut hub = rig.load.hub();
+        shim.hang(Some(*call));
+        match call {
+            Call::Open => {
+                hub.unplug();
+                hub.plug();
+            }
+            Call::Close => hub.unplug(),
+            // The load reads and writes.
+            Call::Read | Call::Write => {}
+        }
+        // What is sent while it is unplugged waits for the hub.
+        let unplugged = (*call == Call::Close).then_some(hub);
+        wait("fault not injected: no call hangs", Duration::from_secs(20), || shim.hung() > hung);
+        let committed = rig.daemon.stat("/readings/committed");
+        noticed.push(rig.wait_unhealthy("hub", "does not come back", Duration::from_secs(40)).as_secs_f64());
+        wait("the broker's messages to be stored", Duration::from_secs(10), || {
+            rig.daemon.stat("/readings/committed") > committed + 100
+        });
+        assert_eq!(shim.hung(), hung + 1, "the driver is asked again while it hangs");
+        shim.hang(None);
+        if let Some(mut hub) = unplugged {
+            hub.plug();
+        }
+        rig.wait_batches(2);
+        rig.wait_healthy();
+    }
+    format!("{}; hung in {calls:?}, noticed after {noticed:.1?} s", rig.finish())
 }

@@ -104,6 +104,8 @@ struct Shared {
     hub: Mutex<Hub>,
     stop: AtomicBool,
     broker: u16,
+    /// How many times slower than the full load.
+    slower: u32,
 }
 
 /// The running senders.
@@ -113,10 +115,10 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts both: some 400 messages and 200 records a second.
-    pub fn start(broker: u16, hub: Hub) -> Self {
-        let shared =
-            Arc::new(Shared { ledger: Mutex::default(), hub: Mutex::new(hub), stop: AtomicBool::new(false), broker });
+    /// Starts both: some 400 messages and 200 records a second, `slower` times fewer.
+    pub fn start(broker: u16, hub: Hub, slower: u32) -> Self {
+        let (hub, stop) = (Mutex::new(hub), AtomicBool::new(false));
+        let shared = Arc::new(Shared { ledger: Mutex::default(), hub, stop, broker, slower });
         let (one, two) = (Arc::clone(&shared), Arc::clone(&shared));
         let threads = vec![thread::spawn(move || publish(&one)), thread::spawn(move || send_batches(&two))];
         Self { shared, threads }
@@ -243,7 +245,7 @@ fn publish(shared: &Shared) {
             }
             None => line = None,
         }
-        thread::sleep(Duration::from_millis(20));
+        thread::sleep(Duration::from_millis(20) * shared.slower);
     }
 }
 
@@ -276,7 +278,7 @@ fn send_batches(shared: &Shared) {
         }
         sequence += 1;
         drop(ledger);
-        thread::sleep(Duration::from_millis(50));
+        thread::sleep(Duration::from_millis(50) * shared.slower);
     }
 }
 

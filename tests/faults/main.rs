@@ -11,7 +11,9 @@
 )]
 
 mod check;
+mod clock;
 mod disk;
+mod flood;
 mod hostile;
 mod kill;
 mod load;
@@ -25,6 +27,8 @@ mod runner;
 #[path = "../daemon/harness/mod.rs"]
 mod harness;
 
+use std::time::Duration;
+
 use rig::Round;
 
 /// A round: its name, what it does, and whether it runs unless it is asked for by name.
@@ -35,10 +39,12 @@ struct Fault {
     quick: u32,
     /// It mounts something.
     own_disk: bool,
+    /// The longest that it may take; its own deadlines are shorter.
+    longest: Duration,
 }
 
 const fn fault(name: &'static str, quick: u32, run: fn(&mut Round) -> String) -> Fault {
-    Fault { name, run, quick, own_disk: false }
+    Fault { name, run, quick, own_disk: false, longest: Duration::from_secs(300) }
 }
 
 /// The longest first, so that they do not run alone at the end.
@@ -46,8 +52,10 @@ const FAULTS: &[Fault] = &[
     fault("comparison", 1, check::detects),
     fault("half-open", 1, network::half_open),
     fault("torn-packet", 1, network::torn_packet),
-    fault("noise", 1, hostile::noise),
-    fault("qos0-flood", 1, hostile::qos0_flood),
+    Fault { longest: Duration::from_secs(4_200), ..fault("noise", 1, flood::noise) },
+    fault("slow-disk", 1, flood::slow_disk),
+    fault("qos0-flood", 1, flood::qos0),
+    fault("port-hangs", 1, kill::port_hangs),
     fault("http-clients", 1, hostile::http_clients),
     fault("http-clients-default", 1, hostile::http_clients_default),
     fault("slow-export", 1, hostile::slow_export),
@@ -60,6 +68,8 @@ const FAULTS: &[Fault] = &[
     fault("broker-kill-forgetful", 1, kill::broker_without_persistence),
     Fault { own_disk: true, ..fault("disk-full", 1, disk::full) },
     fault("file-limit", 1, disk::file_limit),
+    fault("clock-steps", 1, clock::steps),
+    fault("clock-1970", 1, clock::from_1970),
     fault("cut", 1, network::cut),
     fault("stall", 1, network::stall),
     fault("daemon-stopped", 1, kill::daemon_stopped),

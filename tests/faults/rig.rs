@@ -1,6 +1,7 @@
 //! What every round stands on: a daemon under load from a broker and a hub at once.
 
 use std::fmt::Write as _;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,8 +9,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crate::check::{self, Deliveries};
-use crate::harness::{Broker, Daemon, Hub, Settings, Setup, now_micros};
-use crate::load::{Load, SUBSCRIBE};
+use crate::harness::{Broker, Daemon, FakeClock, Hub, Settings, Setup, Shim, now_micros};
+use crate::load::{Load, SUBSCRIBE, T0};
 use crate::proxy::Proxy;
 use crate::rng::Rng;
 
@@ -42,6 +43,21 @@ pub struct Plan {
     pub subscribe: String,
     /// Where the database is, if not in a temporary folder.
     pub database: Option<String>,
+    /// How slow its disk is; needs `database`.
+    pub disk: Option<SlowDisk>,
+    /// Calls of the hub's port may hang.
+    pub port_hangs: bool,
+    /// The clock of the daemon: off by so many seconds, and more of `[clock]`.
+    pub clock: Option<(i64, &'static str)>,
+    /// A tenth of the load.
+    pub calm: bool,
+}
+
+/// What a disk takes for a sync.
+#[derive(Clone, Copy, Debug)]
+pub struct SlowDisk {
+    pub sync_ms: u64,
+    pub bytes_per_second: u64,
 }
 
 /// What a broker knows after its end.
@@ -58,6 +74,10 @@ pub struct Rig {
     pub broker: Broker,
     pub proxy: Option<Proxy>,
     pub load: Load,
+    pub shim: Option<Shim>,
+    pub clock: Option<FakeClock>,
+    /// Seconds that the daemon's clock was off at the most while it was trusted.
+    pub clock_off: i64,
     broker_dies: bool,
     since: i64,
     markers: i64,
@@ -92,18 +112,33 @@ impl Rig {
             let line = format!("[store]\npath = \"{path}\"");
             config = config.replacen("[store]", &line, 1);
         }
+        let clock = plan.clock.map(|(off, _)| FakeClock::new(off));
+        if let (Some(clock), Some((_, more))) = (&clock, plan.clock) {
+            config += &format!("[clock]\nsynchronised-file = \"{}\"\n{more}\n", clock.mark().display());
+        }
+        let mut shim = (plan.port_hangs || plan.disk.is_some()).then(Shim::new);
+        if plan.port_hangs {
+            shim = shim.map(|s| s.port(hub.link()));
+        }
+        if let Some(disk) = plan.disk {
+            let database = Path::new(plan.database.as_ref().expect("a slow disk is that of a path"));
+            shim = shim.map(|s| s.disk(database, disk.sync_ms, disk.bytes_per_second));
+        }
         let since = now_micros();
-        let daemon = Setup::new(&config).start();
+        let env = clock.iter().flat_map(FakeClock::env).chain(shim.iter().flat_map(Shim::env));
+        let daemon = Setup::new(&config).envs(env).start();
         // The session has to be there first: what is published before it is nobody's.
         let mut markers = 0;
         assert!(marker(&daemon, &broker, &mut markers, PATIENCE), "the daemon stores nothing from its broker");
-        let load = Load::start(broker.port(), hub);
-        Self { daemon, broker, proxy, load, broker_dies: plan.broker_dies.is_some(), since, markers }
+        let load = Load::start(broker.port(), hub, if plan.calm { 10 } else { 1 });
+        let broker_dies = plan.broker_dies.is_some();
+        Self { daemon, broker, proxy, load, shim, clock, clock_off: 0, broker_dies, since, markers }
     }
 
-    /// Microseconds since 1970 before which nothing was sent.
-    pub fn since(&self) -> i64 {
-        self.since
+    /// Microseconds since 1970 between which everything was sent, by the daemon's clock.
+    pub fn times(&self) -> RangeInclusive<i64> {
+        let off = self.clock_off * 1_000_000;
+        self.since - off..=now_micros() + off
     }
 
     /// Messages that the broker has acknowledged, and batches that the gateway has.
@@ -184,7 +219,7 @@ impl Rig {
         self.settle();
         let stored = self.daemon.finish();
         let deliveries = self.broker_dies.then(|| Deliveries::read(&self.broker.log(), CLIENT));
-        let counts = check::compare(&self.load.ledger(), &stored, self.since, deliveries.as_ref());
+        let counts = check::compare(&self.load.ledger(), &stored, &self.times(), deliveries.as_ref());
         assert!(counts.good(), "{counts}");
         counts.to_string()
     }
@@ -196,7 +231,9 @@ fn marker(daemon: &Daemon, broker: &Broker, markers: &mut i64, deadline: Duratio
     let end = Instant::now() + deadline;
     while Instant::now() < end {
         *markers += 1;
-        broker.publisher().publish(&format!("bare/end/{markers}"), markers.to_string());
+        // With a time of its own, so that it is stored whatever the clock is like.
+        let payload = format!("{{\"time\": {}, \"v\": {markers}}}", T0 + *markers);
+        broker.publisher().publish(&format!("timed/end/{markers}"), payload);
         let next = Instant::now() + Duration::from_secs(1);
         while Instant::now() < next {
             let latest = daemon.try_get("/api/v1/nodes/end/latest").ok().filter(|a| a.status == 200);
@@ -208,6 +245,30 @@ fn marker(daemon: &Daemon, broker: &Broker, markers: &mut i64, deadline: Duratio
         }
     }
     false
+}
+
+/// Batches of the hub are answered at least once in this time, whatever others do.
+pub const GOES_ON: Duration = Duration::from_secs(10);
+
+/// Sleeps, and panics when the hub is not answered for too long meanwhile.
+#[track_caller]
+pub fn goes_on(rig: &Rig, time: Duration) {
+    goes_on_within(rig, time, GOES_ON);
+}
+
+/// The same with another idea of too long.
+#[track_caller]
+pub fn goes_on_within(rig: &Rig, time: Duration, within: Duration) {
+    let end = Instant::now() + time;
+    let (mut batches, mut since) = (rig.acknowledged().1, Instant::now());
+    while Instant::now() < end {
+        thread::sleep(Duration::from_millis(100));
+        let now = rig.acknowledged().1;
+        if now > batches {
+            (batches, since) = (now, Instant::now());
+        }
+        assert!(since.elapsed() < within, "the hub's batches are not answered any more");
+    }
 }
 
 /// Lets everything run.

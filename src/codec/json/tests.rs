@@ -8,7 +8,7 @@ use crate::reading::{MAX_EXCERPT, Timestamp, When};
 const T: When = When::Live(Timestamp(1_760_000_000_000_000));
 
 fn options<'a>() -> Options<'a> {
-    Options { node: "n", metric: None, time: Some("time") }
+    Options { node: "n", metric: None, time: Some("time"), local: Local::UTC }
 }
 
 fn decoded(payload: impl AsRef<[u8]>) -> Decoded {

@@ -17,7 +17,7 @@ fn rows(decoded: &Decoded) -> Vec<(&str, &str, f64, When)> {
 
 /// The one dead letter of a line that gives nothing else.
 fn refused(line: impl AsRef<[u8]>) -> (DeadReason, String) {
-    let got = lines().line(line.as_ref());
+    let got = lines().line(line.as_ref(), Local::UTC);
     assert!(got.readings.is_empty() && got.events.is_empty() && got.dead.len() == 1, "{got:?}");
     (got.dead[0].reason, got.dead[0].detail.clone())
 }
@@ -34,31 +34,31 @@ fn a_line_names_its_node_anywhere_and_as_text_or_number() {
         (r#"{"a": 1.5, "time": 1760000000}"#, "pico"),
         (r#"{"node": null, "a": 1.5, "time": 1760000000}"#, "pico"),
     ] {
-        assert_eq!(rows(&lines().line(line.as_bytes())), [(node, "a", 1.5, T)], "{line}");
+        assert_eq!(rows(&lines().line(line.as_bytes(), Local::UTC)), [(node, "a", 1.5, T)], "{line}");
     }
 }
 
 #[test]
 fn the_fields_may_be_deep_and_may_be_left_out() {
     let deep = JsonLines::new("pico", "meta.at", "meta.id");
-    let got = deep.line(br#"{"meta": {"id": 7, "at": 1760000000, "rssi": -70}, "node": 2, "time": 3}"#);
+    let got = deep.line(br#"{"meta": {"id": 7, "at": 1760000000, "rssi": -70}, "node": 2, "time": 3}"#, Local::UTC);
     assert_eq!(rows(&got), [("7", "meta.rssi", -70.0, T), ("7", "node", 2.0, T), ("7", "time", 3.0, T)]);
     let none = JsonLines::new("pico", "", "");
-    let got = none.line(br#"{"node": 2, "time": 3}"#);
+    let got = none.line(br#"{"node": 2, "time": 3}"#, Local::UTC);
     assert_eq!(rows(&got), [("pico", "node", 2.0, When::Arrival), ("pico", "time", 3.0, When::Arrival)]);
 }
 
 #[test]
 fn ends_of_lines_and_blanks_are_tolerated() {
     for line in ["", "\n", "\r\n", "  \t\r\n"] {
-        assert!(lines().line(line.as_bytes()).is_empty(), "{line:?}");
+        assert!(lines().line(line.as_bytes(), Local::UTC).is_empty(), "{line:?}");
     }
-    assert_eq!(rows(&lines().line(b" {\"a\": 1} \r\n")), [("pico", "a", 1.0, When::Arrival)]);
+    assert_eq!(rows(&lines().line(b" {\"a\": 1} \r\n", Local::UTC)), [("pico", "a", 1.0, When::Arrival)]);
 }
 
 #[test]
 fn an_unusable_time_is_an_event_of_the_node_that_the_line_names() {
-    let got = lines().line(br#"{"time": "soon", "a": 1, "node": "t1"}"#);
+    let got = lines().line(br#"{"time": "soon", "a": 1, "node": "t1"}"#, Local::UTC);
     assert_eq!((got.readings.len(), got.readings[0].when, got.dead.len()), (1, When::Arrival, 0));
     assert_eq!((got.events.len(), &*got.events[0].node, &*got.events[0].kind), (1, "t1", "clock"));
 }
@@ -111,7 +111,7 @@ proptest! {
     fn no_line_panics_and_only_blank_ones_are_empty(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
         for line in [bytes.clone(), [b"{", &*bytes].concat()] {
             let blank = line.iter().all(u8::is_ascii_whitespace);
-            prop_assert_eq!(lines().line(&line).is_empty(), blank);
+            prop_assert_eq!(lines().line(&line, Local::UTC).is_empty(), blank);
         }
     }
 }

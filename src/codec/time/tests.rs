@@ -10,7 +10,7 @@ fn number(text: &str) -> Option<i64> {
 }
 
 fn text(text: &str) -> Option<i64> {
-    parse_text(text).map(Timestamp::micros)
+    parse_text(text, Local::UTC).map(Timestamp::micros)
 }
 
 #[test]
@@ -184,6 +184,42 @@ fn questions_also_take_now_and_a_time_back() {
     assert!(long.starts_with(&format!("`{}` is not a time", "x?".repeat(20))), "{long}");
 }
 
+#[test]
+fn a_text_without_a_zone_is_a_local_time() {
+    let read = |text: &str, zone| parse_text(text, Local::of(zone)).unwrap().to_string();
+    let (berlin, lord_howe) = (Tz::Europe__Berlin, Tz::Australia__Lord_Howe);
+    assert_eq!(read("2025-10-09T10:53:20", berlin), "2025-10-09T08:53:20Z");
+    assert_eq!(read("2025-01-09 10:53:20.25", berlin), "2025-01-09T09:53:20.250Z");
+    assert_eq!(read("2025-10-09T10:53:20", Tz::UTC), "2025-10-09T10:53:20Z");
+    assert_eq!(read("2025-10-09T10:53:20", lord_howe), "2025-10-08T23:53:20Z");
+    // What has a zone, and numbers, do not change.
+    for same in ["2025-10-09T08:53:20Z", "2025-10-09T10:53:20+02:00", "1760000000", "1760000000000"] {
+        assert_eq!(read(same, lord_howe), "2025-10-09T08:53:20Z", "{same}");
+    }
+    // Clocks set forward in Berlin, by an hour at 01:00 UTC, and at Lord Howe, by half an hour at 15:30 UTC.
+    assert_eq!(read("2025-03-30T01:59:59.5", berlin), "2025-03-30T00:59:59.500Z");
+    assert_eq!(read("2025-03-30T02:30:00", berlin), "2025-03-30T01:30:00Z");
+    assert_eq!(read("2025-03-30T03:00:00", berlin), "2025-03-30T01:00:00Z");
+    assert_eq!(read("2025-10-05T01:59:59", lord_howe), "2025-10-04T15:29:59Z");
+    assert_eq!(read("2025-10-05T02:15:00", lord_howe), "2025-10-04T15:45:00Z");
+    assert_eq!(read("2025-10-05T02:30:00", lord_howe), "2025-10-04T15:30:00Z");
+    // Clocks set back, at 01:00 UTC, and at 15:00 UTC.
+    assert_eq!(read("2025-10-26T02:30:00", berlin), "2025-10-26T00:30:00Z");
+    assert_eq!(read("2025-10-26T03:00:00", berlin), "2025-10-26T02:00:00Z");
+    assert_eq!(read("2025-04-06T01:45:00", lord_howe), "2025-04-05T14:45:00Z");
+    assert_eq!(read("2025-04-06T02:00:00", lord_howe), "2025-04-05T15:30:00Z");
+    let heard = |text: &str, zone, arrival: &str| {
+        parse_text(text, Local { zone, arrival: parse_text(arrival, Local::UTC) }).unwrap().to_string()
+    };
+    assert_eq!(heard("2025-10-26T02:30:00", berlin, "2025-10-26T01:30:01Z"), "2025-10-26T01:30:00Z");
+    assert_eq!(heard("2025-10-26T02:59:60", berlin, "2025-10-26T02:00:00Z"), "2025-10-26T02:00:00Z");
+    assert_eq!(heard("2025-04-06T01:45:00", lord_howe, "2025-04-05T15:15:00Z"), "2025-04-05T15:15:00Z");
+    assert_eq!(heard("2025-10-26T02:30:00", Tz::UTC, "2025-10-26T02:30:01Z"), "2025-10-26T02:30:00Z");
+    // The years that RFC 3339 can write end with UTC's, not with the zone's.
+    assert_eq!(parse_text("0000-01-01T00:00:00", Local::of(berlin)), None);
+    assert_eq!(read("9999-12-31T23:59:59.999999", berlin), "9999-12-31T22:59:59.999999Z");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2_000))]
 
@@ -210,7 +246,7 @@ proptest! {
 
     #[test]
     fn no_text_panics(bytes in "[-+0-9TZ:. eé]{0,32}") {
-        if let Some(t) = parse_text(&bytes) {
+        if let Some(t) = parse_text(&bytes, Local::of(Tz::Europe__Berlin)) {
             prop_assert!((EARLIEST..=LATEST).contains(&t.micros()));
         }
         let _: Result<Timestamp, NotATime> = parse_query(&bytes, Timestamp(T));

@@ -42,6 +42,10 @@ fn key() -> impl Strategy<Value = &'static str> {
         "subscribe",
         "topic",
         "qos",
+        "metric",
+        "interval",
+        "min",
+        "stuck",
         "other",
     ])
 }
@@ -57,6 +61,7 @@ fn section() -> impl Strategy<Value = &'static str> {
         "[[serial]]",
         "[[mqtt]]",
         "[[mqtt.subscribe]]",
+        "[[quality]]",
         "[serial]",
         "[other]",
         SERIAL,

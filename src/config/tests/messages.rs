@@ -50,21 +50,29 @@ fn what_is_unknown() {
     says(
         "[store]\nbatch-rows = 10\nflush_interval = \"5s\"\n",
         "3: store.flush_interval: unknown key, expected one of: path, memory-limit, flush-interval, batch-rows, \
-         keep-readings, keep-hourly, keep-daily, max-size, max-nodes, max-series, min-free",
+         keep-readings, keep-hourly, keep-daily, max-size, write-budget, card-endurance, \
+         max-nodes, max-series, min-free",
     );
     says(
         "\n[sotre]\npath = \"x\"\n",
-        "2: sotre: unknown section, expected one of: store, intake, clock, http, log, serial, mqtt",
+        "2: sotre: unknown section, expected one of: store, intake, clock, http, memory, log, serial, mqtt, quality",
     );
-    says("path = \"x\"\n", "1: path: unknown key, expected one of: store, intake, clock, http, log, serial, mqtt");
+    says(
+        "path = \"x\"\n",
+        "1: path: unknown key, expected one of: store, intake, clock, http, memory, log, serial, mqtt, quality",
+    );
     says(
         "[clock]\n\"trust me\\n\" = 1\n",
         "2: clock.\"trust me\\n\": unknown key, expected one of: trust, patience, synchronised-file, timezone",
     );
     says("[clock.trust]\nx = 1\n", "1: clock.trust = (a table): expected \"auto\", \"always\" or \"synchronised\"");
     serial_says(
+        "timezone = 2",
+        "timezone = 2: expected a time zone of the IANA database, such as \"Europe/Berlin\" or \"UTC\"",
+    );
+    serial_says(
         "speed = 9600",
-        "speed: unknown key, expected one of: name, port, baud, format, silence, max-line, time, node",
+        "speed: unknown key, expected one of: name, port, baud, format, silence, max-line, time, node, timezone",
     );
     // The value of what looks like a password is not shown.
     mqtt_says(
@@ -74,7 +82,7 @@ fn what_is_unknown() {
     );
     subscription_says(
         "topic = \"a\"\nQoS = 1",
-        "6: mqtt[0].subscribe[0].QoS: unknown key, expected one of: topic, format, time, qos",
+        "6: mqtt[0].subscribe[0].QoS: unknown key, expected one of: topic, format, time, timezone, qos",
     );
 }
 
@@ -181,7 +189,12 @@ fn what_is_kept() {
     says("[store]\nkeep-daily = \"30d\"\n", "2: store.keep-daily = \"30d\": expected at least keep-hourly");
     says(
         "[store]\nmax-size = \"1MB\"\n",
-        "2: store.max-size = \"1MB\": expected a size from \"16MB\" to \"1000GB\", or \"unlimited\"",
+        "2: store.max-size = \"1MB\": expected a size from \"16MB\" to \"1TB\", or \"unlimited\"",
+    );
+    says(
+        "[store]\nwrite-budget = \"200kB\"\ncard-endurance = 10\n",
+        "2: store.write-budget = \"200kB\": expected a size from \"1MB\" to \"1TB\", or \"unlimited\"\n\
+         gadwall.toml:3: store.card-endurance = 10: expected a size with its unit, such as \"10TB\"",
     );
     says(
         "[clock]\ntimezone = \"Europe/Berln\"\n",
@@ -285,6 +298,11 @@ fn topics_and_qos() {
          as QoS 1",
     );
     subscription_says("topic = \"a\"\nqos = 3", "6: mqtt[0].subscribe[0].qos = 3: expected 0 or 1");
+    subscription_says(
+        "topic = \"a\"\ntimezone = \"CEST\"",
+        "6: mqtt[0].subscribe[0].timezone = \"CEST\": expected a time zone of the IANA database, such as \
+         \"Europe/Berlin\" or \"UTC\"",
+    );
 }
 
 #[test]
@@ -322,6 +340,35 @@ fn keys_that_depend_on_each_other() {
     let tls = MQTT.replace("mqtt://", "mqtts://");
     says(&format!("{tls}key-file = \"k\"\n"), "5: mqtt[0].key-file = \"k\": expected a cert-file beside it");
     serial_says("node = \"id\"", "node = \"id\": expected with format = \"json-lines\" only");
+}
+
+#[test]
+fn what_is_known_of_series() {
+    #[track_caller]
+    fn quality_says(lines: &str, expected: &str) {
+        says(&format!("[[quality]]\n{lines}\n"), expected);
+    }
+    let known = "expected one of: node, metric, interval, min, max, stuck";
+    quality_says("min = 0\nMax = 1", &format!("3: quality[0].Max: unknown key, {known}"));
+    let none = "missing, expected at least one of interval, min, max and stuck";
+    quality_says("node = \"kitchen\"", &format!("1: quality[0].interval: {none}"));
+    let interval = "expected a duration with its unit, such as \"30s\", or \"irregular\"";
+    quality_says("interval = 30", &format!("2: quality[0].interval = 30: {interval}"));
+    quality_says("interval = \"never\"", &format!("2: quality[0].interval = \"never\": {interval}"));
+    let range = "expected a duration from \"100ms\" to \"365d\", or \"irregular\"";
+    quality_says("interval = \"0s\"", &format!("2: quality[0].interval = \"0s\": {range}"));
+    for value in ["inf", "nan", "-inf", "\"85\"", "[1]", "true"] {
+        let shown = if value == "[1]" { "(an array)" } else { value };
+        quality_says(&format!("max = {value}"), &format!("2: quality[0].max = {shown}: expected a number"));
+    }
+    quality_says("min = 5\nmax = 4.5", "3: quality[0].max = 4.5: expected at least min");
+    let text = "expected text of 1 to 257 bytes without control characters";
+    quality_says("node = \"\"\nmin = 0", &format!("2: quality[0].node = \"\": {text}"));
+    quality_says("stuck = \"6\"", "2: quality[0].stuck = \"6\": expected a duration with its unit, such as \"6h\"");
+    let section = "expected tables, each written as [[quality]]";
+    says("[quality]\nmin = 0\n", &format!("1: quality = (a table): {section}"));
+    let config = super::parsed("[[quality]]\nmin = 0x10\n[[quality]]\nmin = -1e3\nmax = -1_000\n");
+    assert_eq!((config.quality[0].min, config.quality[1].max), (Some(16.0), Some(-1e3)));
 }
 
 #[test]

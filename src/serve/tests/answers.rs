@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::metrics::{SourceState, SourceStatus};
+use crate::metrics::{Shed, SourceState, SourceStatus};
 use crate::reading::DeadReason;
 use crate::store::reader::Row;
 use crate::store::reader::fixture::row;
@@ -283,7 +283,10 @@ fn bad_questions_are_told_what_is_wrong() {
                 404,
                 "not-found",
                 "there is no \"/api/v2\"; there is /healthz, /stats, /metrics, /api/v1/nodes, /api/v1/nodes/{node}, \
-                 /api/v1/nodes/{node}/latest, /api/v1/nodes/{node}/statistics, /api/v1/readings",
+                 /api/v1/nodes/{node}/latest, /api/v1/nodes/{node}/statistics, /api/v1/nodes/{node}/quality, \
+                 /api/v1/quality, \
+                 /api/v1/nodes/{node}/statistics/hourly, /api/v1/nodes/{node}/statistics/daily, \
+                 /api/v1/nodes/{node}/chart, /api/v1/statistics, /api/v1/readings",
             ),
         ),
     ] {
@@ -326,6 +329,7 @@ fn health_turns_with_the_sources() {
             {"name": "store", "ok": true, "detail": "0 commits"},
             {"name": "space", "ok": true, "detail": "not looked at yet"},
             {"name": "queue", "ok": true, "detail": "0 of 100 rows wait for their commit"},
+            {"name": "memory", "ok": true, "detail": "within its limit of 0.0 MB"},
             {"name": "clock", "ok": true, "detail": "trusted, not synchronised"},
             {"name": "source hub", "ok": true, "detail": "up"},
         ]})
@@ -334,7 +338,7 @@ fn health_turns_with_the_sources() {
     let answer = server.get("/healthz");
     assert_eq!((answer.status, answer.json()["status"].as_str()), (503, Some("failing")));
     assert_eq!(
-        answer.json()["checks"][4],
+        answer.json()["checks"][5],
         json!({"name": "source hub", "ok": false, "detail": "/dev/x: the port is gone"})
     );
 }
@@ -357,11 +361,12 @@ fn stats_and_metrics_show_the_same_counters() {
     assert_eq!(stats["readings"]["dead"], 3);
     assert_eq!(stats["readings"]["dead_by_reason"]["malformed"], 3);
     assert_eq!(stats["readings"]["dropped_by_reason"]["intake-full"], 0);
-    assert_eq!(stats["commits"], json!({"count": 0, "last_ms": 2.5, "failed": 0}));
+    assert_eq!(stats["commits"], json!({"count": 0, "last_ms": 2.5, "failed": 0, "flush_interval_s": 5.0}));
     assert!(stats["store"]["file_bytes"].as_u64().unwrap() > 0);
     assert!(stats["memory"]["rss_bytes"].as_u64().unwrap() > 1_000_000);
     assert!(stats["memory"]["anon_bytes"].as_u64().unwrap() > 100_000);
     assert_eq!(stats["written"]["bytes"], stats["written"]["today_bytes"]);
+    assert_eq!((&stats["written"]["budget_bytes"], &stats["written"]["card"]), (&json!(null), &json!(null)));
     assert_eq!(stats["sources"][0]["state"], "down");
     assert_eq!(stats["sources"][0]["reason"], "gone");
     assert_eq!(stats["sources"][0]["last_reading_age_s"], json!(null));
@@ -373,6 +378,8 @@ fn stats_and_metrics_show_the_same_counters() {
         "gadwall_dead_letters_total{reason=\"malformed\"} 3",
         "gadwall_commit_last_seconds 0.0025",
         "gadwall_store_readings 60.0",
+        "gadwall_flush_interval_seconds 5.0",
+        "# TYPE gadwall_written_today_bytes gauge",
         "gadwall_source_received_bytes_total{source=\"h\\\"ub\"} 12",
         "gadwall_source_up{source=\"h\\\"ub\"} 0.0",
         "# TYPE gadwall_readings_received counter",
@@ -380,6 +387,26 @@ fn stats_and_metrics_show_the_same_counters() {
     ] {
         assert!(answer.body.lines().any(|l| l == line), "{line} is not in\n{}", answer.body);
     }
+}
+
+#[test]
+fn without_memory_queries_are_refused_and_the_rest_is_answered() {
+    let server = Server::new();
+    server.metrics.memory.set_step(Shed::Trim);
+    assert_eq!(server.get("/api/v1/nodes").status, 200);
+    server.metrics.memory.set_step(Shed::Queries);
+    for path in ["/api/v1/nodes", "/api/v1/readings?limit=1", "/api/v1/nodes/nothing"] {
+        let answer = server.get(path);
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("2")), "{path}");
+        assert_eq!(answer.json()["error"]["code"], "memory");
+    }
+    for path in ["/", "/healthz", "/stats", "/metrics"] {
+        assert_eq!(server.get(path).status, 200, "{path}");
+    }
+    let memory = server.get_json("/stats")["memory"].clone();
+    assert_eq!((&memory["shed"], &memory["refused_queries"]), (&json!("queries"), &json!(3)));
+    server.metrics.memory.set_step(Shed::Nothing);
+    assert_eq!(server.get("/api/v1/nodes").status, 200);
 }
 
 #[test]

@@ -61,8 +61,14 @@ fn a_missing_or_empty_token_is_an_error_that_names_the_file() {
     let metrics: Arc<Metrics> = Arc::default();
     let clock = Clock::new(config::Trust::Always, Arc::clone(&metrics));
     let new = || {
-        let state =
-            State::new(store.reader.clone(), Arc::clone(&metrics), clock.clone(), store.dir.path().join("x"), &http);
+        let state = State::new(
+            store.reader.clone(),
+            Arc::clone(&metrics),
+            clock.clone(),
+            written(&store.dir.path().join("x"), &clock, &metrics),
+            store.dir.path().join("x"),
+            &http,
+        );
         state.err().unwrap().to_string()
     };
     assert_eq!(

@@ -33,7 +33,7 @@ impl Copies {
             self.last = None;
             return false;
         }
-        let digest = message::digest(publish);
+        let digest = message::digest(&publish.topic, &publish.payload);
         match &mut self.last {
             Some(last)
                 if last.digest == digest

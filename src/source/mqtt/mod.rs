@@ -8,7 +8,7 @@ mod acks;
 mod confirm;
 mod copies;
 mod filters;
-mod message;
+pub mod message;
 mod options;
 mod packets;
 mod reason;
@@ -28,14 +28,14 @@ use crate::clock::Clock;
 use crate::config;
 use crate::metrics::{DropReason, Metrics, SourceState, SourceStatus};
 use crate::pipeline::{Closed, Intake};
-use crate::reading::Decoded;
+use crate::reading::Arrival;
 
 use super::backoff::Backoff;
 use super::dead_letters::Limit;
 use acks::{Acks, Answer};
 use confirm::Confirm;
 use filters::Wanted;
-use message::Message;
+use message::{Message, Received};
 use reason::Reason;
 use session::{End, Session};
 
@@ -142,15 +142,17 @@ impl Source {
         Session::run(self, options, stop).await
     }
 
-    /// Decodes a message and counts what it holds; the result has what is to be stored of it.
-    fn read(&mut self, publish: &Publish) -> Decoded {
+    /// Decodes a message and counts what it holds.
+    fn read(&mut self, publish: &Publish, arrival: Arrival) -> Message {
         self.status.frames.inc();
         self.status.bytes.add(publish.size() as u64);
-        let Message { mut content, retained } = message::read(&self.config.subscribe, publish);
-        let decoded = content.readings.len() + retained;
+        let received = Received { topic: &publish.topic, payload: &publish.payload, retain: publish.retain };
+        let mut message = message::read(&self.config.subscribe, received, arrival, self.clock.zone());
+        let Message { content, retained, .. } = &mut message;
+        let decoded = content.readings.len() + *retained;
         let counts = &self.metrics.readings;
         counts.received.add(decoded as u64);
-        counts.dropped(DropReason::Retained).add(retained as u64);
+        counts.dropped(DropReason::Retained).add(*retained as u64);
         self.status.read(decoded);
         for letter in &content.dead {
             counts.dead(letter.reason).inc();
@@ -160,7 +162,7 @@ impl Source {
         if let Some(letter) = content.dead.last() {
             self.status.note_dead(letter.reason, &letter.detail);
         }
-        content
+        message
     }
 
     /// Shows why there is no connection; the journal hears of it when it is news.

@@ -126,13 +126,15 @@ impl Session<'_> {
             return Ok(());
         }
         let arrival = source.clock.now();
-        let content = source.read(publish);
+        let message = source.read(publish, arrival);
+        let needs_delivery = message::needs_delivery(&message, arrival);
+        let content = message.content;
         let rows = (content.readings.len() + content.events.len()) as u64;
         if stopping {
             source.metrics.readings.dropped(DropReason::Stopping).add(rows);
             return Ok(());
         }
-        let digest = (answered && message::needs_delivery(&content, arrival)).then(|| message::digest(publish));
+        let digest = (answered && needs_delivery).then(|| message::digest(&publish.topic, &publish.payload));
         let ack = Ack { packet: publish.pkid, qos: publish.qos, digest };
         if let Some(digest) = &digest {
             source.confirm.sent_again(publish.pkid, digest);

@@ -11,18 +11,20 @@ use crate::clock::Clock;
 use crate::codec::hub_lines::{BatchEnd, HubLines, Signal};
 use crate::codec::json_lines::JsonLines;
 use crate::codec::lines::{Line, Lines};
+use crate::codec::time::Local;
 use crate::config::{self, SerialFormat};
-use crate::metrics::{DropReason, Metrics, SourceStatus};
+use crate::metrics::{DropReason, Metrics, Shed, SourceStatus};
 use crate::pipeline::{Closed, Intake, Refused};
 use crate::reading::{Arrival, DeadLetter, DeadReason, Decoded, Envelope, Outcome, Receipt};
 use crate::source::dead_letters::Limit;
+use crate::zone::{self, Tz};
 
 /// Failed envelopes that are remembered one by one.
 const MAX_FAILED: usize = 1_024;
 
 /// Word from the writer about an envelope of this port. Only what holds a permit sends one, so the permits bound them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Word {
+pub enum Word {
     /// The envelope of this number is not stored.
     Failed(u64),
     /// The writer has come to the end of a batch: everything of it was answered before.
@@ -31,7 +33,7 @@ pub(super) enum Word {
 
 /// Decodes what the port says and keeps what it is to be told.
 #[derive(Debug)]
-pub(super) struct Feed {
+pub struct Feed {
     lines: Lines,
     format: Format,
     desk: Desk,
@@ -52,6 +54,8 @@ struct Desk {
     status: Arc<SourceStatus>,
     words: UnboundedSender<Word>,
     limit: Limit,
+    // Of local times that are read and told.
+    zone: Tz,
     out: Outgoing,
     // Its batches are answered; without it nobody waits for a receipt.
     answers: bool,
@@ -63,7 +67,8 @@ struct Desk {
     connection: u64,
     // Ends of batches on this connection that the writer has not reached.
     unanswered: usize,
-    dropping: bool,
+    // Readings are dropped, and why.
+    dropping: Option<&'static str>,
     closed: bool,
     // When a line was last read that made sense, and how long none may.
     readable_at: Instant,
@@ -73,7 +78,8 @@ struct Desk {
 }
 
 impl Feed {
-    pub(super) fn new(
+    /// A feed of the port of `config` before its first connection; `words` are for [`Feed::hear`].
+    pub fn new(
         config: &config::Serial,
         intake: Intake,
         clock: Clock,
@@ -86,6 +92,7 @@ impl Feed {
             SerialFormat::JsonLines => Format::Json(JsonLines::new(&config.name, &config.time, &config.node)),
         };
         let desk = Desk {
+            zone: config.timezone.unwrap_or_else(|| clock.zone()),
             intake,
             clock,
             metrics,
@@ -99,7 +106,7 @@ impl Feed {
             failed_below: 0,
             connection: 0,
             unanswered: 0,
-            dropping: false,
+            dropping: None,
             closed: false,
             readable_at: Instant::now(),
             patience: config.silence,
@@ -125,7 +132,7 @@ impl Feed {
     ///
     /// # Errors
     /// [`Closed`] when the store takes no more.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), Closed> {
+    pub fn read(&mut self, bytes: &[u8]) -> Result<(), Closed> {
         let Self { lines, format, desk } = self;
         let arrival = desk.clock.now();
         let mut content = Decoded::default();
@@ -154,7 +161,8 @@ impl Feed {
                         });
                     }
                     Format::Json(json) => {
-                        let Decoded { readings, events, dead } = json.line(line);
+                        let local = Local { zone: desk.zone, arrival: arrival.trusted.then_some(arrival.at) };
+                        let Decoded { readings, events, dead } = json.line(line, local);
                         content.readings.extend(readings);
                         content.events.extend(events);
                         content.dead.extend(dead);
@@ -170,7 +178,7 @@ impl Feed {
 
     /// Something was dropped, and nothing has been taken since.
     pub(super) fn is_dropping(&self) -> bool {
-        self.desk.dropping
+        self.desk.dropping.is_some()
     }
 
     /// Looks whether the store has caught up; for ports that have nothing to say meanwhile.
@@ -181,6 +189,12 @@ impl Feed {
     /// Takes word from the writer.
     pub(super) fn hear(&mut self, word: Word) {
         self.desk.hear(word);
+    }
+
+    /// Tells the hub the time where it has asked and nothing else is to be written.
+    pub(super) fn tell_time(&mut self) {
+        let Desk { out, clock, zone, .. } = &mut self.desk;
+        out.tell_time(|| zone::clock_time(clock.now().at, *zone));
     }
 
     /// What is to be written to the port.
@@ -303,24 +317,30 @@ impl Desk {
     fn refused(&mut self, refused: &Refused, rows: usize) {
         let reason = match refused {
             Refused::Full => DropReason::IntakeFull,
+            Refused::Memory => DropReason::Memory,
             Refused::Closed => {
                 self.closed = true;
                 DropReason::Stopping
             }
         };
         self.metrics.readings.dropped(reason).add(rows as u64);
-        if *refused == Refused::Full && !self.dropping {
-            self.dropping = true;
-            tracing::warn!(source = %self.status.name, "the store does not keep up: readings are dropped");
+        let why = match refused {
+            Refused::Full => "the store does not keep up",
+            Refused::Memory => "memory is above its limit",
+            Refused::Closed => return,
+        };
+        if self.dropping != Some(why) {
+            self.dropping = Some(why);
+            tracing::warn!(source = %self.status.name, "{why}: readings are dropped");
             self.show_problems();
         }
     }
 
     /// Half of the channel has to be free again: at its bound it is full one moment and takes a line the next.
     fn look(&mut self) {
-        let queue = &self.metrics.queue;
-        if self.dropping && queue.depth.get() <= queue.capacity.get() / 2 {
-            self.dropping = false;
+        let (queue, memory) = (&self.metrics.queue, &self.metrics.memory);
+        if self.dropping.is_some() && queue.depth.get() <= queue.capacity.get() / 2 && !memory.sheds(Shed::Serial) {
+            self.dropping = None;
             tracing::info!(source = %self.status.name, "the store keeps up again");
             self.show_problems();
         }
@@ -346,8 +366,8 @@ impl Desk {
 
     fn show_problems(&self) {
         let mut problems = Vec::new();
-        if self.dropping {
-            problems.push("the store does not keep up: readings are dropped".to_owned());
+        if let Some(why) = self.dropping {
+            problems.push(format!("{why}: readings are dropped"));
         }
         if self.unreadable.is_some() {
             let patience = humantime::format_duration(self.patience);

@@ -1,8 +1,11 @@
 //! A serial port: opened, read, and opened again after it was unplugged, renumbered or silent for too long.
 
-mod feed;
+/// For benchmarks, which count what a record costs.
+#[doc(hidden)]
+pub mod feed;
 mod open;
 mod outgoing;
+mod wire;
 
 use std::io;
 use std::path::PathBuf;
@@ -13,7 +16,8 @@ use feed::{Feed, Word};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use wire::{CHUNK, Hangs, Opening, Thread, Wire};
 
 use super::backoff::Backoff;
 use crate::clock::Clock;
@@ -21,24 +25,25 @@ use crate::config;
 use crate::metrics::{Metrics, SourceState, SourceStatus};
 use crate::pipeline::{Closed, Intake};
 
-/// Bytes read at once; what the kernel holds for a port.
-const CHUNK: usize = 4_096;
-
 /// How long a write may make no progress before the link counts as gone.
 const STALLED: Duration = Duration::from_secs(2);
 
-/// How often is looked whether the store has caught up, while it has not.
+/// How often is looked whether the store has caught up, or the driver has come back, while they have not.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// How long a stop waits for the answers to batches that are on their way to the store.
 const DRAIN: Duration = Duration::from_secs(5);
 
+/// How long a stop waits for the last answer to leave the kernel's buffer.
+const CLOSE: Duration = Duration::from_secs(1);
+
 /// Delays before the port is opened again.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
-/// Runs one port until `stop` is true or its sender is gone. It never blocks the runtime: the port is opened and closed on
-/// a thread of the runtime's blocking pool. On a stop it reads no more, waits up to 5 s until the batches that are on
-/// their way are answered, and closes the port.
+/// Runs one port until `stop` is true or its sender is gone. It never blocks the runtime: the port is opened, read, written
+/// and closed on a thread of its own. On a stop it reads no more, waits up to 5 s until the batches that are on their way are
+/// answered, and closes the port. A driver that does not come back from a call is told after 10 s; the port is opened again
+/// when it has, and a stop does not wait for it.
 ///
 /// # Errors
 /// [`Closed`] when the store takes no more though nobody has asked for a stop.
@@ -52,27 +57,22 @@ pub async fn run(
 ) -> Result<(), Closed> {
     let mut port = Port::new(&config, intake, clock, metrics, status, stop);
     loop {
-        let opened = tokio::select! {
-            opened = open::open(port.path.clone(), config.baud) => opened,
-            () = stopped(&mut port.stop) => return Ok(()),
-        };
-        let gone = match opened {
-            Ok(mut stream) => {
+        let Some(opened) = port.open(config.baud).await else { return Ok(()) };
+        match opened {
+            Ok(mut wire) => {
                 port.opened();
-                let gone = port.talk(&mut stream).await;
-                if matches!(gone, Ok(Gone::Stop)) {
-                    open::close(stream, false).await;
+                match port.talk(&mut wire).await? {
+                    Gone::Stop => {
+                        let _ = timeout(CLOSE, wire.close(false).ended()).await;
+                        return Ok(());
+                    }
+                    gone => port.has_ended(gone),
+                }
+                if !port.closed(wire.close(true)).await {
                     return Ok(());
                 }
-                tokio::select! {
-                    () = open::close(stream, true) => gone?,
-                    () = stopped(&mut port.stop) => return Ok(()),
-                }
             }
-            Err(reason) => Gone::Closed(reason),
-        };
-        if port.has_ended(gone) {
-            return Ok(());
+            Err(reason) => port.has_ended(Gone::Closed(reason)),
         }
         tokio::select! {
             () = sleep(port.backoff.next()) => {}
@@ -129,6 +129,39 @@ impl Port {
         }
     }
 
+    /// Opens the port, however long the driver takes; `None` when the daemon stops.
+    async fn open(&mut self, baud: u32) -> Option<Result<Wire, String>> {
+        let mut opening = match Opening::begin(self.path.clone(), baud) {
+            Ok(opening) => opening,
+            Err(reason) => return Some(Err(reason)),
+        };
+        loop {
+            tokio::select! {
+                opened = opening.opened() => return Some(opened.map(|()| opening.wire())),
+                () = stopped(&mut self.stop) => return None,
+                () = sleep(LOOK) => self.hangs(opening.thread.hangs()),
+            }
+        }
+    }
+
+    /// Waits until nobody holds the device any more, so that there is one thread for it at the most; returns false when
+    /// the daemon stops.
+    async fn closed(&mut self, mut thread: Thread) -> bool {
+        loop {
+            tokio::select! {
+                () = thread.ended() => return true,
+                () = stopped(&mut self.stop) => return false,
+                () = sleep(LOOK) => self.hangs(thread.hangs()),
+            }
+        }
+    }
+
+    fn hangs(&mut self, hangs: Option<Hangs>) {
+        if let Some(hangs) = hangs {
+            self.has_ended(Gone::Closed(hangs.to_string()));
+        }
+    }
+
     fn opened(&mut self) {
         self.status.connects.inc();
         let state = if self.silent { SourceState::Silent } else { SourceState::Up };
@@ -148,10 +181,10 @@ impl Port {
         }
     }
 
-    /// Notes why a connection has ended; returns whether the source has.
-    fn has_ended(&mut self, gone: Gone) -> bool {
+    /// Notes why a connection has ended.
+    fn has_ended(&mut self, gone: Gone) {
         match gone {
-            Gone::Stop => return true,
+            Gone::Stop => {}
             Gone::Silent => {
                 self.silent = true;
                 if self.status.set_state(SourceState::Silent) {
@@ -165,7 +198,6 @@ impl Port {
                 }
             }
         }
-        false
     }
 
     /// Reads, decodes and answers until the connection ends.
@@ -177,7 +209,7 @@ impl Port {
         let mut drained_by = None;
         self.feed.connected();
         loop {
-            self.feed.out().tell_time();
+            self.feed.tell_time();
             if drained_by.is_some() && self.feed.is_answered() {
                 return Ok(Gone::Stop);
             }
@@ -233,6 +265,8 @@ fn lost(error: &io::Error) -> String {
     // EIO is what the kernel says of a device that is not there any more.
     if error.raw_os_error() == Some(libc::EIO) {
         "it was unplugged, or its other end was closed".into()
+    } else if let Some(hangs) = error.get_ref().and_then(|e| e.downcast_ref::<Hangs>()) {
+        hangs.to_string()
     } else {
         format!("it cannot be used any more: {error}")
     }

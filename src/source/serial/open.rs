@@ -1,49 +1,36 @@
-//! Opens and closes a port, away from the runtime's thread: a driver may take seconds over either.
+//! Opens and closes a port, on its own thread: a driver may take seconds over either.
 
 use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
 use tokio_serial::{ClearBuffer, DataBits, ErrorKind, FlowControl, Parity, SerialPort, SerialStream, StopBits};
 
-/// How long a stop waits for the last answer to leave the kernel's buffer.
-const CLOSE: Duration = Duration::from_secs(1);
-
-/// Opens the port with 8 data bits, no parity and 1 stop bit, for this process alone.
+/// Opens the port with 8 data bits, no parity and 1 stop bit, for this process alone. Blocks for as long as the driver
+/// likes; inside of the runtime that is to read it.
 ///
 /// # Errors
 /// Why it cannot be opened, in words for a person.
-pub(super) async fn open(path: PathBuf, baud: u32) -> Result<SerialStream, String> {
-    let opening = tokio::task::spawn_blocking(move || {
-        let Some(name) = path.to_str() else {
-            return Err("its path is not UTF-8".to_owned());
-        };
-        let builder = tokio_serial::new(name, baud)
-            .data_bits(DataBits::Eight)
-            .parity(Parity::None)
-            .stop_bits(StopBits::One)
-            .flow_control(FlowControl::None)
-            .exclusive(true);
-        SerialStream::open(&builder).map_err(|e| reason(&path, &e))
-    });
-    opening.await.unwrap_or_else(|e| Err(format!("opening it failed inside the gateway: {e}")))
+pub(super) fn open(path: &Path, baud: u32) -> Result<SerialStream, String> {
+    let Some(name) = path.to_str() else {
+        return Err("its path is not UTF-8".to_owned());
+    };
+    let builder = tokio_serial::new(name, baud)
+        .data_bits(DataBits::Eight)
+        .parity(Parity::None)
+        .stop_bits(StopBits::One)
+        .flow_control(FlowControl::None)
+        .exclusive(true);
+    SerialStream::open(&builder).map_err(|e| reason(path, &e))
 }
 
-/// Closes the port and waits for it: the kernel gives a device that comes back the same name only once nobody holds the
-/// old one. `discard` drops what has not been sent, or a dead device would hold the close for up to 30 s.
-pub(super) async fn close(port: SerialStream, discard: bool) {
-    let closing = tokio::task::spawn_blocking(move || {
-        if discard {
-            // A device that is gone cannot be flushed, and has nothing to hold the close for.
-            let _ = port.clear(ClearBuffer::Output);
-        }
-        drop(port);
-    });
-    // A stop has a deadline; the thread that still waits for the device ends with the process.
-    let limit = if discard { Duration::from_secs(30) } else { CLOSE };
-    if tokio::time::timeout(limit, closing).await.is_err() {
-        tracing::debug!("the port's driver takes long to close it");
+/// Closes the port, and blocks until the kernel has: it gives a device that comes back the same name only once nobody
+/// holds the old one. `discard` drops what has not been sent.
+pub(super) fn close(port: SerialStream, discard: bool) {
+    if discard {
+        // A device that is gone cannot be flushed, and has nothing to hold the close for.
+        let _ = port.clear(ClearBuffer::Output);
     }
+    drop(port);
 }
 
 fn reason(path: &Path, error: &tokio_serial::Error) -> String {
@@ -78,11 +65,11 @@ mod tests {
     fn what_cannot_be_opened_is_explained() {
         on_runtime(async {
             let folder = tempfile::tempdir().unwrap();
-            let missing = open(folder.path().join("ttyNONE"), 115_200).await.unwrap_err();
+            let missing = open(&folder.path().join("ttyNONE"), 115_200).unwrap_err();
             assert_eq!(missing, "it does not exist; is the device plugged in?");
             let file = folder.path().join("file");
             std::fs::write(&file, "").unwrap();
-            assert_eq!(open(file, 115_200).await.unwrap_err(), "it is not a serial port");
+            assert_eq!(open(&file, 115_200).unwrap_err(), "it is not a serial port");
         });
     }
 
@@ -90,10 +77,10 @@ mod tests {
     fn a_port_in_use_is_told_apart_from_a_missing_one_and_free_after_its_close() {
         on_runtime(async {
             let pty = super::super::tests::Pty::new();
-            let first = open(pty.slave(), 115_200).await.unwrap();
-            assert_eq!(open(pty.slave(), 115_200).await.unwrap_err(), "it is in use by another program");
-            close(first, true).await;
-            open(pty.slave(), 115_200).await.unwrap();
+            let first = open(&pty.slave(), 115_200).unwrap();
+            assert_eq!(open(&pty.slave(), 115_200).unwrap_err(), "it is in use by another program");
+            close(first, true);
+            open(&pty.slave(), 115_200).unwrap();
         });
     }
 

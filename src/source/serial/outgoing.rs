@@ -1,5 +1,7 @@
 //! The lines that wait to be written to the hub.
 
+use chrono::NaiveDateTime;
+
 use crate::codec::hub_lines;
 
 /// Bytes that may wait. Answers above are dropped: a hub that takes none asks again.
@@ -22,10 +24,11 @@ impl Outgoing {
         self.asked = (self.asked + 1).min(MAX_ASKED);
     }
 
-    /// Tells the time where it was asked for: not before, so that it is that of the writing.
-    pub(super) fn tell_time(&mut self) {
+    /// Tells the time where it was asked for, and nothing is before it: `now` is called then, so that it is the local time
+    /// of the writing.
+    pub(super) fn tell_time(&mut self, now: impl FnOnce() -> NaiveDateTime) {
         if self.asked > 0 && self.is_empty() {
-            let line = hub_lines::datetime_line(chrono::Local::now().naive_local());
+            let line = hub_lines::datetime_line(now());
             for _ in 0..std::mem::take(&mut self.asked) {
                 self.bytes.extend_from_slice(line.as_bytes());
             }
@@ -66,22 +69,24 @@ impl Outgoing {
 mod tests {
     use super::*;
 
+    fn now() -> NaiveDateTime {
+        "2025-10-26T02:30:00".parse().unwrap()
+    }
+
     #[test]
     fn lines_wait_in_order_and_the_time_is_told_last() {
         let mut out = Outgoing::default();
         out.ask_time();
         out.ask_time();
         assert!(out.batch_ack(3, 2, 0));
-        out.tell_time();
+        out.tell_time(|| unreachable!("something else waits"));
         assert_eq!(out.waiting(), b"BATCH_ACK 3 2 0\n");
         out.wrote(10);
         assert_eq!(out.waiting(), b"3 2 0\n");
         out.wrote(6);
         assert!(out.is_empty());
-        out.tell_time();
-        let text = String::from_utf8(out.waiting().to_vec()).unwrap();
-        assert_eq!(text.lines().count(), 2);
-        assert!(text.lines().all(|l| hub_lines::Answer::parse(l).is_some()), "{text}");
+        out.tell_time(now);
+        assert_eq!(String::from_utf8_lossy(out.waiting()), "DATETIME 2025-10-26 02:30:00 0\n".repeat(2));
     }
 
     #[test]
@@ -91,7 +96,7 @@ mod tests {
         assert_eq!(taken, MAX_WAITING / "BATCH_ACK 65535 4294967295 1\n".len());
         out.wrote(out.waiting().len());
         (0..100).for_each(|_| out.ask_time());
-        out.tell_time();
+        out.tell_time(now);
         assert_eq!(String::from_utf8_lossy(out.waiting()).lines().count(), 16);
     }
 }

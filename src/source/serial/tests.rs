@@ -7,11 +7,13 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 
 use super::*;
+use crate::clock::stepped::Stepped;
 use crate::codec::hub_lines::Answer;
 use crate::config::{SerialFormat, Trust};
 use crate::metrics::DropReason;
 use crate::pipeline::{Carried, Item, Outlet, channel};
 use crate::reading::{DeadReason, Outcome, Timestamp, When};
+use crate::zone::Tz;
 
 const BATCH: &str = "SENSOR_BATCH 3 11529215046068469763 2\n\
                      SENSOR_RECORD 3 11529215046068469763 1760000000 2150 4875 0\n\
@@ -285,6 +287,35 @@ fn the_time_is_told_unless_the_clock_is_in_doubt() {
         assert_eq!(pty.next_line().await, "BATCH_ACK 4 1 1");
         assert_eq!((pty.line(), rig.metrics.clock.withheld.get()), (None, 2));
         rig.end(task).await;
+    });
+}
+
+#[test]
+fn the_time_that_is_told_and_the_times_without_a_zone_are_of_the_sources_zone() {
+    on_runtime(async {
+        let mut rig = Rig::new(20_000);
+        // 02:30 in Berlin, on the day that clocks are set back: the first of two.
+        let machine = Stepped::new("boot", Timestamp::from_secs(1_761_438_600));
+        rig.clock = machine.clock(Trust::Always, &rig.metrics);
+        let timezone = Some(Tz::Europe__Berlin);
+        let mut pty = Pty::new();
+        let (task, _) = rig.run(config::Serial { timezone, ..hub(pty.slave()) });
+        pty.say("GET_DATETIME\n");
+        assert_eq!(pty.next_line().await, "DATETIME 2025-10-26 02:30:00 0");
+        let mut port = Pty::new();
+        let format = SerialFormat::JsonLines;
+        let config = config::Serial { name: "probe".into(), format, timezone, ..hub(port.slave()) };
+        let (other, _) = rig.run(config);
+        let mut stored = Vec::new();
+        for _ in 0..2 {
+            port.say("{\"time\":\"2025-10-26 02:29:59\",\"t\":1}\n");
+            stored.push(rig.next().await.content.readings[0].when);
+            machine.pass(Duration::from_secs(3_600));
+        }
+        let at = |secs| When::Live(Timestamp::from_secs(secs));
+        assert_eq!(stored, [at(1_761_438_599), at(1_761_442_199)]);
+        rig.end(task).await;
+        other.await.unwrap().unwrap();
     });
 }
 

@@ -90,6 +90,18 @@ fn a_group_in_progress_at_a_crash_is_suspected_one_by_one() {
 }
 
 #[test]
+fn equal_messages_in_progress_at_one_crash_are_no_three_crashes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (stuck, other) = ([1; 16], [2; 16]);
+    for crash in 1..=3 {
+        begun(dir.path(), "a", crash * S, AT).note(&[stuck, other, stuck, stuck, stuck]);
+        let poison = begun(dir.path(), "a", crash * S, AT);
+        assert!(poison.is_suspect(&stuck));
+        assert_eq!((poison.is_poison(&stuck), poison.is_poison(&other)), (crash == 3, crash == 3));
+    }
+}
+
+#[test]
 fn what_was_in_progress_when_the_power_went_is_not_suspected() {
     let dir = tempfile::tempdir().unwrap();
     let bad = name(&envelope(666.0, None));

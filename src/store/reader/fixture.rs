@@ -5,11 +5,12 @@ use std::sync::{Arc, RwLock};
 use duckdb::types::{TimeUnit, Value};
 use duckdb::{Config, Connection, params};
 
-use super::{Limits, Reader, Row};
+use super::{Limits, Reader, Row, literal};
 use crate::reading::Timestamp;
 use crate::store::catalog::{Catalog, Newest, Node, Series};
 use crate::store::schema;
 use crate::store::suspicion::Suspicion;
+use crate::zone::{self, Tz};
 
 pub(crate) struct Fixture {
     pub(crate) root: Connection,
@@ -48,6 +49,7 @@ impl Fixture {
     pub(crate) fn add_series(&self, id: i32, node: i32, metric: &str, unit: Option<&str>) {
         let series = Series { id, node, metric: metric.into(), unit: unit.map(Into::into), newest: None };
         self.catalog.write().unwrap().add_series(series);
+        self.root.execute("INSERT INTO g.series VALUES (?, ?, ?, ?)", params![id, node, metric, unit]).unwrap();
     }
 
     /// Stores the rows in this order, and notes the newest of each series that the catalog knows.
@@ -66,6 +68,63 @@ impl Fixture {
                 series.newest = Some(Newest { ts: r.ts, value: r.value, lag: r.lag });
             }
         }
+    }
+}
+
+/// What a rollup keeps of some readings, in plain SQL.
+const ROLLUP: &str = "count(*), min(value), max(value), sum(value), sum(value * value), arg_min(value, ts),
+    arg_max(value, ts), quantile_cont(value, 0.5), quantile_cont(value, 0.95), quantile_cont(value, 0.99)";
+
+impl Fixture {
+    /// Rolls up the readings before `hours` by the hour, and those before `days`, the beginning of a day of `zone`, by the
+    /// day.
+    pub(crate) fn roll(&self, zone: Tz, hours: Timestamp, days: Timestamp) {
+        let sql = format!(
+            "INSERT INTO g.hourly SELECT series, date_trunc('hour', ts) AS hour, {ROLLUP} FROM g.readings
+             WHERE ts < {} GROUP BY series, hour",
+            literal(hours)
+        );
+        self.root.execute_batch(&sql).unwrap();
+        let first: Option<i64> =
+            self.root.query_row("SELECT epoch_us(min(ts)) FROM g.readings", [], |r| r.get(0)).unwrap();
+        let mut day = first.map_or(days, |first| zone::day_of(Timestamp(first), zone));
+        while day < days {
+            let next = zone::next_day(day, zone);
+            let sql = format!(
+                "INSERT INTO g.daily SELECT series, {}, {ROLLUP} FROM g.readings WHERE ts >= {} AND ts < {} GROUP BY series",
+                literal(day),
+                literal(day),
+                literal(next)
+            );
+            self.root.execute_batch(&sql).unwrap();
+            day = next;
+        }
+        self.note("rolled-hours", hours.micros().to_string());
+        self.note("rolled-days", days.micros().to_string());
+        self.note("timezone", zone.name().into());
+    }
+
+    /// Computes an hour of a series again.
+    pub(crate) fn roll_hour(&self, series: i32, hour: Timestamp) {
+        let of_hour = format!("series = {series} AND date_trunc('hour', ts) = {}", literal(hour));
+        let sql = format!(
+            "DELETE FROM g.hourly WHERE series = {series} AND bucket = {};
+             INSERT INTO g.hourly SELECT series, {}, {ROLLUP} FROM g.readings WHERE {of_hour} GROUP BY series",
+            literal(hour),
+            literal(hour)
+        );
+        self.root.execute_batch(&sql).unwrap();
+    }
+
+    /// Removes the readings before `before`, as retention does.
+    pub(crate) fn expire(&self, before: Timestamp) {
+        self.root.execute_batch(&format!("DELETE FROM g.readings WHERE ts < {}", literal(before))).unwrap();
+        self.note("expired-before", before.micros().to_string());
+    }
+
+    pub(crate) fn note(&self, key: &str, value: String) {
+        self.root.execute("DELETE FROM g.meta WHERE key = ?", params![key]).unwrap();
+        self.root.execute("INSERT INTO g.meta VALUES (?, ?)", params![key, value]).unwrap();
     }
 }
 

@@ -11,6 +11,9 @@ use crate::store::recovery::{gist, is_damage};
 /// An interrupt that falls between two statements is lost, so it is repeated this often until the lease has ended.
 const REPEAT: Duration = Duration::from_millis(10);
 
+/// How often the end of a transaction is tried.
+const ROLLBACKS: usize = 100;
+
 /// The connections that are free, and the leases of the others.
 pub(super) struct Pool {
     state: Mutex<State>,
@@ -69,17 +72,26 @@ impl Pool {
         }
     }
 
-    pub(super) fn pause(self: &Arc<Self>) -> Paused {
+    pub(super) fn pause(self: &Arc<Self>, patience: Duration) -> Paused {
+        let patient_until = Instant::now() + patience;
         let mut state = self.lock();
         state.pauses += 1;
         while !state.leases.is_empty() {
-            for lease in &mut state.leases {
-                lease.stop(QueryError::Busy);
+            let left = patient_until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                for lease in &mut state.leases {
+                    lease.stop(QueryError::Busy);
+                }
             }
-            state = self.wait(state, Some(REPEAT));
+            state = self.wait(state, Some(left.max(REPEAT)));
         }
         drop(state);
         Paused { pool: Arc::clone(self) }
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.lock().leases.is_empty()
     }
 
     /// Interrupts the leases that are over their time, until the pool is closed.
@@ -135,6 +147,15 @@ impl Lease<'_> {
         query(connection).map_err(|e| self.stopped().unwrap_or_else(|| classify(&e)))
     }
 
+    /// Runs several statements that see the store as it is at one moment.
+    pub(super) fn snapshot<T>(&self, query: impl FnOnce(&Connection) -> duckdb::Result<T>) -> Result<T, QueryError> {
+        self.run(|connection| {
+            connection.execute_batch("BEGIN TRANSACTION READ ONLY")?;
+            let answer = query(connection);
+            end(connection).and(answer)
+        })
+    }
+
     fn stopped(&self) -> Option<QueryError> {
         self.pool.lock().leases.iter().find(|l| l.id == self.id).and_then(|l| l.stopped.clone())
     }
@@ -147,6 +168,20 @@ impl Drop for Lease<'_> {
         state.free.extend(self.connection.take());
         drop(state);
         self.pool.changed.notify_all();
+    }
+}
+
+/// Ends the transaction of a connection, whatever state it is in.
+fn end(connection: &Connection) -> duckdb::Result<()> {
+    let mut tries = 0;
+    loop {
+        // The interrupts of a lease whose time is over are repeated, and one of them may hit this as well.
+        match connection.execute_batch("ROLLBACK") {
+            Err(e) if e.to_string().contains("no transaction is active") => return Ok(()),
+            Err(e) if tries == ROLLBACKS => return Err(e),
+            Err(_) => tries += 1,
+            Ok(()) => return Ok(()),
+        }
     }
 }
 

@@ -1,3 +1,7 @@
+mod charts;
+mod groups;
+mod random;
+
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 
@@ -208,6 +212,40 @@ fn a_query_over_its_time_is_ended_and_its_connection_is_good_again() {
 }
 
 #[test]
+fn a_snapshot_over_its_time_leaves_no_transaction_behind() {
+    let limits = Limits { wait: Duration::from_secs(5), time: Duration::from_millis(50) };
+    let f = Fixture::new(limits);
+    for _ in 0..3 {
+        let lease = f.reader.inner.pool.lease(limits).unwrap();
+        assert_eq!(lease.snapshot(endless), Err(QueryError::TooLong));
+        drop(lease);
+        let lease = f.reader.inner.pool.lease(Limits::default()).unwrap();
+        assert_eq!(lease.snapshot(quick), Ok(1));
+        assert!(matches!(lease.snapshot(|c| c.execute_batch("SELECT nothing")), Err(QueryError::Store(_))));
+        assert_eq!(lease.snapshot(quick), Ok(1));
+        assert!(matches!(
+            lease.snapshot(|c| c.execute_batch("INSERT INTO g.meta VALUES ('a', 'b')")),
+            Err(QueryError::Store(_))
+        ));
+    }
+}
+
+#[test]
+fn a_snapshot_sees_one_moment() {
+    let f = fixture();
+    f.insert(&[row(1, 1, 1.0)]);
+    let lease = f.reader.inner.pool.lease(Limits::default()).unwrap();
+    let count = |c: &Connection| c.query_row("SELECT count(*) FROM g.readings", [], |r| r.get::<_, i64>(0));
+    let seen = lease.snapshot(|c| {
+        let before = count(c)?;
+        f.insert(&[row(2, 1, 1.0)]);
+        Ok((before, count(c)?))
+    });
+    assert_eq!(seen, Ok((1, 1)));
+    assert_eq!(lease.run(count), Ok(2));
+}
+
+#[test]
 fn a_third_query_waits_and_is_then_refused() {
     let limits = Limits { wait: Duration::from_millis(30), time: Duration::from_secs(60) };
     let f = Fixture::new(limits);
@@ -240,6 +278,27 @@ fn a_pause_ends_what_runs_and_keeps_new_queries_out_until_it_is_over() {
         f.root.query_row("SELECT path FROM duckdb_databases() WHERE database_name = 'g'", [], |r| r.get(0)).unwrap();
     f.root.execute_batch(&format!("DETACH g; ATTACH '{file}' AS g")).unwrap();
     drop(paused);
+    assert_eq!(f.reader.statistics(1, Timestamp(0), Timestamp(1)), Ok(Statistics::default()));
+}
+
+#[test]
+fn calm_lets_what_runs_end() {
+    let limits = Limits { wait: Duration::from_millis(30), time: Duration::from_secs(60) };
+    let f = Fixture::new(limits);
+    let (started, starts) = mpsc::channel();
+    let runs = std::thread::spawn({
+        let reader = f.reader.clone();
+        move || {
+            let lease = reader.inner.pool.lease(limits).unwrap();
+            started.send(()).unwrap();
+            lease.run(|c| c.query_row("SELECT count(*) FROM range(100000)", [], |r| r.get::<_, i64>(0)))
+        }
+    });
+    starts.recv().unwrap();
+    let calm = f.reader.calm();
+    assert_eq!(runs.join().unwrap(), Ok(100_000));
+    assert_eq!(f.reader.statistics(1, Timestamp(0), Timestamp(1)), Err(QueryError::Busy));
+    drop(calm);
     assert_eq!(f.reader.statistics(1, Timestamp(0), Timestamp(1)), Ok(Statistics::default()));
 }
 

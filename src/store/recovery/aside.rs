@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::Watch;
+use crate::store::space::free_bytes;
 
 /// The folder beside the database that holds what was put aside: one folder for each time.
 pub const FOLDER: &str = "damaged";
@@ -136,7 +137,7 @@ impl Set {
         let present = files.present();
         let (database, wals): (Vec<_>, Vec<_>) = present.into_iter().partition(|(path, _)| path == files.database());
         let wal_bytes: u64 = wals.iter().map(|(_, len)| len).sum();
-        let free = free_space(files.folder()).map_err(io_at(files.folder()))?;
+        let free = free_bytes(files.folder()).map_err(io_at(files.folder()))?;
         if wal_bytes > 0 && free < wal_bytes + FLOOR_WAL {
             return Err(AsideError::Space { need: wal_bytes + FLOOR_WAL, free });
         }
@@ -304,11 +305,6 @@ pub fn sync(folder: &Path) -> Result<(), AsideError> {
 fn bytes(folder: &Path) -> u64 {
     let Ok(dir) = fs::read_dir(folder) else { return 0 };
     dir.flatten().filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum()
-}
-
-pub fn free_space(folder: &Path) -> io::Result<u64> {
-    let stat = rustix::fs::statvfs(folder)?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 #[cfg(test)]

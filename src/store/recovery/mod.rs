@@ -170,8 +170,8 @@ fn condemned(suspected: &mut Suspected) -> Option<Finding> {
 
 /// Tells that the last batches are not in the database, unless a repair has told it.
 fn behind(mut loaded: Loaded, metrics: &Metrics, repaired: bool) -> Loaded {
-    let last = loaded.commits.0;
-    match loaded.last_batch.compare(&loaded.root.connection, last) {
+    let last = loaded.known.commits.0;
+    match loaded.known.last_batch.compare(&loaded.root.connection, last) {
         Ok(Some(noted)) if !repaired => {
             let missing = format!(
                 "batches {}..{noted} are missing: they had been stored, and the file system has lost the end of the database, \

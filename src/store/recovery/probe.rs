@@ -11,6 +11,7 @@ use super::verdict::{Summary, Verdict, is_damage};
 use super::{Stopped, Watch, salvage};
 use crate::config;
 use crate::store::open::{Access, Root};
+use crate::store::retention::blocks;
 use crate::store::{OpenError, schema};
 
 /// A child that takes longer is ended; that it took so long is no damage, and it is tried again.
@@ -199,6 +200,7 @@ fn summarise(root: &Root, all: bool) -> Result<Summary, OpenError> {
     if all {
         root.read_all().map_err(explain)?;
     }
+    let blocks = blocks(&root.connection).map_err(explain)?;
     Ok(Summary {
         schema,
         readings,
@@ -206,6 +208,8 @@ fn summarise(root: &Root, all: bool) -> Result<Summary, OpenError> {
         series: i64::try_from(catalog.series_count()).unwrap_or(i64::MAX),
         batch,
         last_commit: root.last_commit().map_err(explain)?,
+        bytes: blocks.total,
+        free: blocks.free,
     })
 }
 

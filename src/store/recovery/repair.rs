@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
-use super::aside::{AsideError, FLOOR, Files, Set, free_space, io_at, sync};
+use super::aside::{AsideError, FLOOR, Files, Set, io_at, sync};
 use super::blocks::{self, Flip, Survey};
 use super::examine::MEMORY_FACTOR;
 use super::probe::{self, Task};
@@ -12,6 +12,7 @@ use super::salvage::{Report, wal_of};
 use super::verdict::Verdict;
 use super::{Stopped, Watch, wal};
 use crate::config;
+use crate::store::space::free_bytes;
 
 /// Cuts of one start: each makes the WAL shorter, and behind so many it is not worth more time.
 const MAX_CUTS: u32 = 8;
@@ -182,7 +183,7 @@ impl Repair {
         let bytes = len_of(self.files.database());
         if damage.attached && !self.not_salvaged {
             let need = bytes + wals.iter().map(|w| len_of(w)).sum::<u64>() + FLOOR;
-            match free_space(self.files.folder()) {
+            match free_bytes(self.files.folder()) {
                 Ok(free) if free < need => {
                     tracing::error!(free, need, "no space to salvage what can be read of the damaged database");
                 }

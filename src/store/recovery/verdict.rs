@@ -19,6 +19,10 @@ pub struct Summary {
     pub batch: i64,
     /// Time of the last commit, UTC, where there was one.
     pub last_commit: Option<String>,
+    /// Bytes of its blocks, the free ones included.
+    pub bytes: u64,
+    /// Bytes of the blocks that are free for what comes.
+    pub free: u64,
 }
 
 /// How an attempt to open the file ended.

@@ -2,6 +2,7 @@
 
 use duckdb::{Connection, params};
 
+use super::super::percentile::Values;
 use super::super::rolled::Mark;
 use crate::reading::Timestamp;
 
@@ -10,8 +11,6 @@ use crate::reading::Timestamp;
 const AT_ONCE: i64 = 1_000_000;
 /// Values that the last of these passes sorts.
 const SORTED: i64 = 100_000;
-/// Parts that a range of values is cut into by each of these passes.
-const PARTS: i64 = 1_000;
 /// The percentiles of a rollup.
 const PERCENTILES: [f64; 3] = [0.5, 0.95, 0.99];
 
@@ -65,6 +64,16 @@ pub fn sizes(
 pub fn first_reading(connection: &Connection, from: Timestamp) -> duckdb::Result<Option<Timestamp>> {
     let sql = format!("SELECT epoch_us(min(ts)) FROM g.readings WHERE ts >= {}", literal(from));
     connection.query_row(&sql, [], |r| r.get::<_, Option<i64>>(0)).map(|ts| ts.map(Timestamp))
+}
+
+/// Removes the rows of `from <= bucket < to`. There are none where all is well; but how far the rollups are may have been lost with
+/// a damaged block, and no hour must count twice. Within a transaction.
+///
+/// # Errors
+/// Whatever DuckDB reports.
+pub fn clear(connection: &Connection, table: Table, from: Timestamp, to: Timestamp) -> duckdb::Result<usize> {
+    let sql = format!("DELETE FROM g.{} WHERE bucket >= {} AND bucket < {}", table.name(), literal(from), literal(to));
+    connection.execute(&sql, [])
 }
 
 /// Computes the hours of `from <= ts < to`, or the one day that this is; of `only` these series where it is given. The rows
@@ -123,96 +132,21 @@ fn single_within(
     if count <= at_once {
         return window(connection, table, bucket, to, Some(&[series]));
     }
-    let values = Values { connection, series, from: bucket, to, sorted };
+    let rows =
+        format!("FROM g.readings WHERE series = {series} AND ts >= {} AND ts < {}", literal(bucket), literal(to));
+    let values = Values { connection, rows, sorted };
     let mut percentiles = [0.0; PERCENTILES.len()];
     for (place, p) in percentiles.iter_mut().zip(PERCENTILES) {
         *place = values.percentile(p)?;
     }
     let sql = format!(
         "INSERT INTO g.{} SELECT {series}, {}, count(*), min(value), max(value), sum(value), sum(value * value),
-            arg_min(value, ts), arg_max(value, ts), ?, ?, ? FROM g.readings WHERE {}",
+            arg_min(value, ts), arg_max(value, ts), ?, ?, ? {}",
         table.name(),
         literal(bucket),
-        values.range()
+        values.rows
     );
     connection.execute(&sql, params![percentiles[0], percentiles[1], percentiles[2]])
-}
-
-/// Many values of one series.
-struct Values<'a> {
-    connection: &'a Connection,
-    series: i32,
-    from: Timestamp,
-    to: Timestamp,
-    sorted: i64,
-}
-
-impl Values<'_> {
-    fn range(&self) -> String {
-        format!("series = {} AND ts >= {} AND ts < {}", self.series, literal(self.from), literal(self.to))
-    }
-
-    /// As `quantile_cont` defines it: interpolated between the values around rank p (n - 1).
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        reason = "a rank within the rows of an hour or a day is far below 2^53"
-    )]
-    fn percentile(&self, p: f64) -> duckdb::Result<f64> {
-        let sql = format!("SELECT count(*), min(value), max(value) FROM g.readings WHERE {}", self.range());
-        let (n, lo, hi): (i64, f64, f64) =
-            self.connection.query_row(&sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?;
-        let rank = p * (n - 1) as f64;
-        let below = rank.floor() as i64;
-        let (low, high) = self.neighbours(below, n, lo, hi)?;
-        let part = rank - below as f64;
-        Ok(if part == 0.0 { low } else { low + (high - low) * part })
-    }
-
-    /// The values of rank `rank` and of the one behind it, of `n` values from `lo` to `hi`.
-    fn neighbours(&self, mut rank: i64, mut n: i64, mut lo: f64, mut hi: f64) -> duckdb::Result<(f64, f64)> {
-        // Of the range before it was narrowed: what follows the last value of the narrow one.
-        let mut behind = hi;
-        while n > self.sorted && lo < hi {
-            // Halves, so that the width of a range over all of DOUBLE is finite.
-            let sql = format!(
-                "SELECT least(floor((value / 2 - ?::DOUBLE / 2) / (?::DOUBLE / 2 - ?::DOUBLE / 2) * {PARTS})::BIGINT, {PARTS} - 1) AS part,
-                    count(*), min(value), max(value)
-                 FROM g.readings WHERE {} AND value BETWEEN ?::DOUBLE AND ?::DOUBLE GROUP BY part ORDER BY part",
-                self.range()
-            );
-            let mut statement = self.connection.prepare(&sql)?;
-            let parts: Vec<(i64, f64, f64)> = statement
-                .query_map(params![lo, hi, lo, lo, hi], |r| Ok((r.get(1)?, r.get(2)?, r.get(3)?)))?
-                .collect::<duckdb::Result<_>>()?;
-            let mut next = parts.iter().peekable();
-            while let Some((count, least, greatest)) = next.next() {
-                if rank < *count {
-                    if let Some((_, following, _)) = next.peek() {
-                        behind = *following;
-                    }
-                    (n, lo, hi) = (*count, *least, *greatest);
-                    break;
-                }
-                rank -= count;
-            }
-        }
-        if lo >= hi {
-            return Ok((lo, if rank + 1 < n { lo } else { behind }));
-        }
-        let sql = format!(
-            "SELECT value FROM g.readings WHERE {} AND value BETWEEN ?::DOUBLE AND ?::DOUBLE ORDER BY value LIMIT 2 OFFSET ?",
-            self.range()
-        );
-        let mut statement = self.connection.prepare(&sql)?;
-        let found: Vec<f64> =
-            statement.query_map(params![lo, hi, rank], |r| r.get(0))?.collect::<duckdb::Result<_>>()?;
-        Ok(match found[..] {
-            [low, high] => (low, high),
-            [low] => (low, behind),
-            _ => (hi, behind),
-        })
-    }
 }
 
 fn among(series: &[i32]) -> String {

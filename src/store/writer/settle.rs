@@ -109,7 +109,7 @@ impl Writer {
             let rate = self.dead_rate.clone();
             let error = match self.write(&mut plan, number) {
                 Ok(done) => {
-                    self.durable(number, plan, &done, started.elapsed());
+                    self.durable(number, plan, done, started.elapsed());
                     return Ok(Ok(()));
                 }
                 Err(error) => error.to_string(),
@@ -126,7 +126,7 @@ impl Writer {
                     tracing::info!(number, "the commit that failed had been durable: it is answered and not repeated");
                     let done = Done { committed: planned, ..Done::default() };
                     self.reload(&mut plan, planned);
-                    self.durable(number, plan, &done, started.elapsed());
+                    self.durable(number, plan, done, started.elapsed());
                     return Ok(Ok(()));
                 }
                 Back::Lost { at_once } => at_once,
@@ -245,12 +245,16 @@ impl Writer {
     pub(super) fn reload(&mut self, plan: &mut Plan, counted: u64) {
         self.count_unsynced();
         match (self.root.load_catalog(), self.root.count("readings")) {
-            (Ok(catalog), Ok(rows)) => {
-                *self.catalog.write().unwrap_or_else(PoisonError::into_inner) = catalog;
+            (Ok(mut catalog), Ok(rows)) => {
+                let mut current = self.catalog.write().unwrap_or_else(PoisonError::into_inner);
+                catalog.follow(&current);
+                catalog.ledger = std::mem::take(&mut current.ledger);
+                *current = catalog;
+                drop(current);
                 plan.nodes.clear();
                 plan.series.clear();
                 plan.newest.clear();
-                plan.new_of_source.clear();
+                plan.fresh.clear();
                 self.metrics.store.readings.set(rows - i64::try_from(counted).unwrap_or(0));
             }
             (Err(error), _) | (_, Err(error)) => tracing::warn!(%error, "the catalog was not read again"),

@@ -15,6 +15,11 @@ use crate::store::retention::{Removed, Why};
 /// How often it is looked at whether a source crowds the names.
 const STRAYS: Duration = Duration::from_secs(3_600);
 
+/// After a start names are looked through when what waited to be stored has been.
+pub(super) const NAMES_FIRST: Duration = Duration::from_secs(15);
+/// After a failure they are looked through so much later.
+const NAMES_RETRY: Duration = Duration::from_secs(60);
+
 /// What a step was about.
 enum Step {
     /// There was none.
@@ -31,6 +36,9 @@ impl Writer {
     pub(super) fn keep_up(&mut self) -> Result<bool, WriterError> {
         let mut more = false;
         loop {
+            let now = self.time.instant();
+            self.rollups.at(now);
+            self.retention.at(now);
             let retention = self.retention.has_step();
             if !(self.rollups.has_step() || retention || self.names_due()) || self.space.look() == Room::None {
                 return Ok(more);
@@ -60,6 +68,7 @@ impl Writer {
             self.reload(&mut Plan::default(), 0);
             self.rollups.put_off();
             self.retention.put_off();
+            self.names_at = Instant::now() + NAMES_RETRY;
             return Ok(false);
         }
     }
@@ -85,6 +94,9 @@ impl Writer {
             }
             self.show_upkeep();
         }
+        if !self.names_due() {
+            return Ok(Step::Nothing);
+        }
         let catalog = self.catalog.read().unwrap_or_else(PoisonError::into_inner);
         if self.removed {
             let forgotten = forget::empty(connection, &catalog, self.rollups.rolled().expired)?;
@@ -109,7 +121,7 @@ impl Writer {
     }
 
     fn names_due(&self) -> bool {
-        self.removed || self.strays_at.is_none_or(|at| at.elapsed() >= STRAYS)
+        Instant::now() >= self.names_at && (self.removed || self.strays_at.is_none_or(|at| at.elapsed() >= STRAYS))
     }
 
     /// The time, where the clock is right.
@@ -187,5 +199,40 @@ impl Writer {
             tracing::warn!(%error, "how far the rollups are was not read again");
         }
         self.show_upkeep();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config;
+    use crate::metrics::Metrics;
+    use crate::store::{Store, open};
+
+    #[test]
+    fn names_that_cannot_be_looked_through_are_put_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config::Store { path: dir.path().join("g.duckdb"), ..config::Store::default() };
+        let metrics: Arc<Metrics> = Arc::default();
+        let Store { mut writer, lock: _lock, .. } = open(&config, &metrics).unwrap();
+        writer
+            .root
+            .connection
+            .execute_batch(
+                "INSERT INTO g.nodes VALUES (1, 'hub', 'n', make_timestamp(0)); INSERT INTO g.series VALUES (1, 1, 't', NULL);
+                 DROP TABLE g.provisional",
+            )
+            .unwrap();
+        *writer.catalog.write().unwrap() = writer.root.load_catalog().unwrap();
+        assert!(!writer.names_due(), "not at once after a start");
+        writer.names_at = Instant::now();
+        for _ in 0..3 {
+            assert!(!writer.keep_up().unwrap());
+            assert_eq!(metrics.store.failed.get(), 1, "each failure attaches the file anew");
+        }
+        assert_eq!(metrics.store.series.get(), 0);
+        assert_eq!(writer.catalog.read().unwrap().series_count(), 1, "it is still there");
     }
 }

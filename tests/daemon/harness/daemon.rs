@@ -59,6 +59,12 @@ impl Setup {
         self
     }
 
+    /// Sets several.
+    pub fn envs(mut self, env: impl IntoIterator<Item = (String, OsString)>) -> Self {
+        self.env.extend(env);
+        self
+    }
+
     /// Requests carry this bearer token.
     pub fn token(mut self, token: &str) -> Self {
         self.token = Some(token.into());

@@ -1,15 +1,19 @@
 //! What the tests stand on: the daemon as a child process, a broker, a hub on a pseudo-terminal, and a reader of the file.
 
 mod broker;
+mod clock;
 mod daemon;
 mod hub;
 mod mqtt;
+mod shim;
 mod stored;
 
 pub use broker::{Broker, Settings};
+pub use clock::FakeClock;
 pub use daemon::{Daemon, Setup, gadwall};
 pub use hub::{Hub, Record, batch};
 pub use mqtt::Client;
+pub use shim::{Call, Shim};
 pub use stored::{Expected, Stored, assert_between, assert_exactly, expected, open};
 
 use std::thread;

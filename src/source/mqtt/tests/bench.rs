@@ -155,7 +155,13 @@ pub fn config(port: u16, topics: &[&str]) -> config::Mqtt {
 }
 
 pub fn subscription(topic: &str) -> Subscription {
-    Subscription { topic: Pattern::parse(topic).unwrap(), format: MqttFormat::Json, time: Some("time".into()), qos: 1 }
+    Subscription {
+        topic: Pattern::parse(topic).unwrap(),
+        format: MqttFormat::Json,
+        time: Some("time".into()),
+        timezone: None,
+        qos: 1,
+    }
 }
 
 /// A running source, seen from the writer.
