@@ -76,9 +76,9 @@ pub fn survey(path: &Path, watch: &mut dyn Watch) -> Result<io::Result<Survey>, 
             }
             Err(error) => return Ok(Err(error)),
         }
-        if let Some(fault) = fault(block) {
+        if let Err(flip) = check(block) {
             survey.wrong += 1;
-            survey.flips.extend(fault.map(|flip| Flip { at: at + flip.at, ..flip }));
+            survey.flips.extend(flip.map(|flip| Flip { at: at + flip.at, ..flip }));
         }
         (at, survey.blocks) = (at + size as u64, survey.blocks + 1);
         if survey.blocks.is_multiple_of(LOOK_EVERY)
@@ -101,10 +101,10 @@ pub fn survey(path: &Path, watch: &mut dyn Watch) -> Result<io::Result<Survey>, 
 /// # Errors
 /// That of reading the database.
 pub fn spare_header(database: &Path, wal: &Path) -> io::Result<Option<u64>> {
-    let mut head = vec![0; HEADERS as usize * HEADER_SIZE];
+    let mut head = [0; 3 * HEADER_SIZE];
     File::open(database)?.read_exact_at(&mut head, 0)?;
     let headers: Vec<&[u8]> = head.chunks_exact(HEADER_SIZE).collect();
-    let sound = |i: usize| fault(headers[i]).is_none();
+    let sound = |i: usize| check(headers[i]).is_ok();
     let (good, bad) = match (sound(0), sound(1), sound(2)) {
         (true, true, false) => (1, 2),
         (true, false, true) => (2, 1),
@@ -160,18 +160,18 @@ fn words(block: &[u8]) -> impl Iterator<Item = u64> {
     block.chunks_exact(WORD).map(|w| u64::from_le_bytes(w.try_into().expect("eight bytes")))
 }
 
-/// `None` where the checksum is right. Otherwise the one bit whose change makes it so, if there is exactly one.
-fn fault(block: &[u8]) -> Option<Option<Flip>> {
+/// Whether the checksum is right. The error has the one bit whose change makes it so, if there is exactly one.
+fn check(block: &[u8]) -> Result<(), Option<Flip>> {
     let mut all = words(block);
-    let stored = all.next()?;
+    let Some(stored) = all.next() else { return Ok(()) };
     let computed = all.fold(SEED, |sum, word| sum ^ word.wrapping_mul(FACTOR));
     let difference = stored ^ computed;
     if difference == 0 {
-        return None;
+        return Ok(());
     }
     let bit = difference.trailing_zeros();
     if bit > MAX_BIT {
-        return Some(None);
+        return Err(None);
     }
     let changes = |word: u64| word.wrapping_mul(FACTOR) ^ (word ^ 1 << bit).wrapping_mul(FACTOR) == difference;
     // The stored checksum itself, or the word that would have given it.
@@ -180,7 +180,7 @@ fn fault(block: &[u8]) -> Option<Option<Flip>> {
     let mut found = first.into_iter().chain(others);
     let only = found.next().filter(|_| found.next().is_none());
     let (byte, of_byte) = ((bit / 8) as usize, (bit % 8) as u8);
-    Some(only.map(|word| Flip { at: (word + byte) as u64, bit: of_byte }))
+    Err(only.map(|word| Flip { at: (word + byte) as u64, bit: of_byte }))
 }
 
 #[cfg(test)]
@@ -308,7 +308,7 @@ mod tests {
     fn a_file_of_another_layout_is_not_touched() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("noise");
-        let noise: Vec<u8> = (0..400_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+        let noise: Vec<u8> = (0..100_000_u32).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
         std::fs::write(&path, noise).unwrap();
         let survey = survey_of(&path);
         assert_eq!((survey.blocks, survey.wrong, survey.flips), (8, 8, vec![]));
