@@ -87,7 +87,7 @@ fn ask(reader: &Reader, name: &str, series: i32, start: i64, end: i64) {
                 break;
             }
         }
-        took.push((processor() - begun.0, begun.1.elapsed()));
+        took.push((processor().saturating_sub(begun.0), begun.1.elapsed()));
         found = survey.into_found();
     }
     took.sort_unstable();

@@ -355,7 +355,9 @@ fn what_is_outside_of_damaged_blocks_is_salvaged_and_what_is_lost_is_counted() {
     let (mut fewer, mut unverified) = (0, 0);
     for blocks in cases {
         let mut bytes = base.bytes.clone();
-        blocks.iter().for_each(|b| destroy(&mut bytes, *b));
+        for block in &blocks {
+            destroy(&mut bytes, *block);
+        }
         let left = base.left(&blocks);
         let lost = base.rows.len() - left.len();
         let without = left.iter().filter(|r| r.3.is_none()).count();
@@ -665,7 +667,9 @@ fn doctor_finds_damaged_blocks_that_a_start_does_not_read_and_salvages() {
     assert_eq!(code, Some(0), "{said}");
     assert!(fs::read(&database).is_ok_and(|b| b == base.bytes), "it is as it was");
     let blocks = [base.blocks("readings", 1, "value")[0], letters[0]];
-    blocks.iter().for_each(|b| destroy(&mut bytes, *b));
+    for block in &blocks {
+        destroy(&mut bytes, *block);
+    }
     run.put(&bytes);
     let (code, said) = doctor(&database, &[]);
     assert_eq!(code, Some(1), "{said}");
