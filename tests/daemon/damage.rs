@@ -359,14 +359,14 @@ fn what_is_outside_of_damaged_blocks_is_salvaged_and_what_is_lost_is_counted() {
             destroy(&mut bytes, *block);
         }
         let left = base.left(&blocks);
-        let lost = base.rows.len() - left.len();
+        let gone = base.rows.len() - left.len();
         let without = left.iter().filter(|r| r.3.is_none()).count();
-        eprintln!("blocks {blocks:?}: {lost} lost, {without} without lag");
+        eprintln!("blocks {blocks:?}: {gone} lost, {without} without lag");
         run.put(&bytes);
         run.suspect();
         let (recovered, recovery) = run.start();
         let mut text = format!(
-            "put the database aside and a new one in its place: {} of {} readings salvaged, {lost} lost",
+            "put the database aside and a new one in its place: {} of {} readings salvaged, {gone} lost",
             left.len(),
             base.rows.len()
         );
@@ -393,7 +393,7 @@ fn what_is_outside_of_damaged_blocks_is_salvaged_and_what_is_lost_is_counted() {
         for name in ["gadwall.damaged", "gadwall.duckdb.salvage", "gadwall.duckdb.salvaged"] {
             assert!(!run.beside(name).exists(), "{name}");
         }
-        (fewer, unverified) = (fewer + usize::from(lost > 0), unverified + usize::from(without > 0));
+        (fewer, unverified) = (fewer + usize::from(gone > 0), unverified + usize::from(without > 0));
     }
     assert!(fewer >= 5 && unverified >= 2, "{fewer} {unverified}");
 }

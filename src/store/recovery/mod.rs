@@ -74,6 +74,7 @@ pub(super) fn start(config: &config::Store, metrics: &Metrics, watch: &mut dyn W
     let mut examiner = Examiner::new(config);
     examiner.thorough = suspected != Suspected::Nothing;
     let mut repair = Repair::new(config);
+    repair.remove_leftovers();
     let mut waiting = Waiting::default();
     let mut steps = 0;
     // Of this process: the child's successes in between do not count.

@@ -148,6 +148,15 @@ impl Repair {
         }
     }
 
+    /// Removes the half of a new database that a start has left which was ended in the middle of a salvage.
+    pub fn remove_leftovers(&self) {
+        let making = self.files.salvage();
+        for path in [wal_of(&making), making] {
+            // That there is none is the rule, and one that stays is overwritten by the next salvage.
+            let _ = fs::remove_file(path);
+        }
+    }
+
     /// What is to be done about `damage` next. Reads the WAL once, and the database where its blocks may be damaged.
     ///
     /// # Errors
@@ -307,10 +316,7 @@ impl Repair {
                 Ok(Ok(report))
             }
             Err(why) => {
-                for path in [wal_of(&making), making] {
-                    // Half of it is of no use, and the next attempt removes it.
-                    let _ = fs::remove_file(path);
-                }
+                self.remove_leftovers();
                 Ok(Err(why))
             }
         }

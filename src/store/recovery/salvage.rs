@@ -25,7 +25,7 @@ use crate::store::{last_batch, schema};
 const VECTOR: i64 = 2_048;
 /// Rows that are copied at once: as many as a row group has.
 const AT_ONCE: i64 = 122_880;
-/// What is not copied by then is lost: a start must come to its end. Some 10 million readings take a minute on a slow board.
+/// What is not copied by then is lost: a start must come to its end.
 pub const TIME: Duration = Duration::from_secs(3_600);
 /// Name of the source of nodes, and of the node of series, whose own names could not be read.
 const NAMELESS: &str = "salvaged";
