@@ -12,7 +12,7 @@ use gadwall::clock::stepped::Stepped;
 use gadwall::config::{self, Trust};
 use gadwall::metrics::Metrics;
 use gadwall::pipeline::{Intake, Notice, channel};
-use gadwall::reading::{Arrival, Decoded, Delivery, Envelope, Outcome, Receipt, Timestamp};
+use gadwall::reading::{Arrival, Decoded, Delivery, Envelope, Outcome, Receipt, Timestamp, When};
 use gadwall::store::{Lock, Reader, WriterError};
 use gadwall::zone;
 
@@ -67,11 +67,26 @@ impl Feed {
         self.clock.refresh();
     }
 
-    /// Sends one envelope whose sender waits, and returns how long it waited for its answer.
-    pub fn commit(&mut self, content: Decoded) -> anyhow::Result<Duration> {
+    /// Sends readings as they come from live sensors, each when it is taken, and then asks for the commit of all of them.
+    /// Time passes until the last of them. Returns how long all of it took.
+    pub fn commit_live(&mut self, content: Decoded) -> anyhow::Result<Duration> {
         let (receipt, answer) = receipt();
+        let mut receipt = Some(receipt);
+        let mut readings = content.readings.into_iter().peekable();
         let asked = Instant::now();
-        self.send(content, None, true, receipt)?;
+        while let Some(first) = readings.next() {
+            let when = first.when;
+            let mut together = vec![first];
+            while let Some(next) = readings.next_if(|r| r.when == when) {
+                together.push(next);
+            }
+            if let When::Live(ts) = when {
+                self.pass_until(ts);
+            }
+            let receipt = if readings.peek().is_none() { receipt.take() } else { None };
+            let content = Decoded { readings: together, ..Decoded::default() };
+            self.send(content, None, receipt.is_some(), receipt.unwrap_or_else(Receipt::none))?;
+        }
         answered(&answer)?;
         Ok(asked.elapsed())
     }

@@ -51,7 +51,7 @@ pub fn run(millions: usize) -> anyhow::Result<()> {
             write(lines, &stop),
             talk(hub, &stop),
             ask(daemon.address(), millions, 0, &stop),
-            ask(daemon.address(), millions, 5, &stop),
+            ask(daemon.address(), millions, 13, &stop),
         ],
     };
     let seconds = if quick() { 20 } else { 600 };
@@ -182,12 +182,14 @@ fn ask(address: &str, millions: usize, from: usize, stop: &Arc<AtomicBool>) -> J
                 break;
             }
             let (node, metric) = (node(n % NODES), METRICS[n % METRICS.len()]);
-            let route = match n % 6 {
+            let route = match n % 8 {
                 0 => format!("/api/v1/nodes/{node}/statistics?metric={metric}&start={month}&end={end}"),
                 1 => format!("/api/v1/nodes/{node}/statistics/hourly?metric={metric}&start={month}&end={end}"),
                 2 => format!("/api/v1/readings?node={node}&start={day}&end={end}&format=csv"),
                 3 => format!("/api/v1/nodes/{node}/latest"),
                 4 => format!("/api/v1/nodes/{node}/statistics?start={day}&end={end}"),
+                5 => format!("/api/v1/statistics?start={day}&end={end}&bucket=15m&limit=10000"),
+                6 => format!("/api/v1/nodes/{node}/chart?metric={metric}&start={month}&end={end}"),
                 _ => "/stats".to_owned(),
             };
             let mut response = agent.get(format!("http://{address}{route}")).call().context("asking the daemon")?;

@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "its output is for a person")]
 #![expect(
     clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
     clippy::cast_precision_loss,
     clippy::cast_sign_loss,
     reason = "counts of a benchmark are far below the limits of their types"
@@ -42,6 +43,7 @@ fn main() -> anyhow::Result<()> {
     // `cargo bench` and `cargo test --benches` pass flags of the standard harness.
     let Some(target) = std::env::args().skip(1).find(|a| !a.starts_with("--")) else { return Ok(()) };
     let full = std::env::var("GADWALL_BENCH_MODE").as_deref() == Ok("full");
+    gadwall::budget::heap::tame();
     run(if full { 365 } else { 120 }, &PathBuf::from(target))
 }
 
@@ -103,8 +105,7 @@ fn one(feed: &mut Feed, names: &Names, database: &Path, day: usize) -> anyhow::R
     let (mut waits, mut anon, mut rss) = (Vec::with_capacity(DAY / ROWS), 0, 0);
     for first in (day * DAY..(day + 1) * DAY).step_by(ROWS) {
         let content = names.readings(Shape::Mixed, first, ROWS, true);
-        feed.pass_until(Timestamp(reading(Shape::Mixed, first + ROWS - 1).1));
-        waits.push(feed.commit(content)?.as_secs_f64() * 1e3);
+        waits.push(feed.commit_live(content)?.as_secs_f64() * 1e3);
         let memory = machine::memory(None)?;
         (anon, rss) = (anon.max(memory.anon), rss.max(memory.rss));
     }
@@ -128,11 +129,14 @@ fn one(feed: &mut Feed, names: &Names, database: &Path, day: usize) -> anyhow::R
     })
 }
 
+/// What is reported of a day.
+type Figure = fn(&Day) -> f64;
+
 /// The first month in which the oldest days go, and the last one.
 fn report(days: &[Day], sent: u64, kept: i64) -> anyhow::Result<()> {
     let from = KEEP.min(days.len().saturating_sub(2 * MONTH));
     let months = [("first", &days[from..from + MONTH]), ("last", &days[days.len() - MONTH..])];
-    let figures: [(&str, &str, fn(&Day) -> f64); 7] = [
+    let figures: [(&str, &str, Figure); 7] = [
         ("anon-mb", "MB", |d| d.anon),
         ("rss-mb", "MB", |d| d.rss),
         ("file-mb", "MB", |d| d.file),

@@ -61,8 +61,7 @@ fn make_ours() -> anyhow::Result<()> {
         while at < millions * 1_000_000 {
             let content = names.readings(SHAPE, at, ROWS, true);
             at += ROWS;
-            feed.pass_until(Timestamp(reading(SHAPE, at - 1).1));
-            feed.commit(content)?;
+            feed.commit_live(content)?;
         }
         feed.catch_up(Timestamp::from_secs(end(*millions)))?;
         feed.close()?;

@@ -23,6 +23,8 @@ const USAGE: &str = "usage: compare ingest | build | queries | report FILE";
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    // As the daemon does; the others gain by it as well.
+    gadwall::budget::heap::tame();
     match words.as_slice() {
         ["ingest"] => ingest::run(),
         ["one", rest @ ..] => ingest::one(rest),

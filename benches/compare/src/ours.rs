@@ -26,10 +26,13 @@ impl Ours {
 impl Contender for Ours {
     fn commit(&mut self, batch: &Batch) -> anyhow::Result<Duration> {
         let content = batch.content.clone().context("a batch for the store has contents")?;
+        if self.timed {
+            return self.feed.commit_live(content);
+        }
         if let Some((_, ts, _)) = batch.rows.last() {
             self.feed.pass_until(Timestamp(*ts));
         }
-        if self.timed { self.feed.commit(content) } else { self.feed.commit_messages(content) }
+        self.feed.commit_messages(content)
     }
 
     fn close(self: Box<Self>) -> anyhow::Result<()> {

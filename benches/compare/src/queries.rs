@@ -19,7 +19,7 @@ use crate::sqlite::{Key, Sqlite};
 const NODE: &str = "node3";
 const METRIC: &str = "temperature";
 /// Number of the series in SQLite, which has no names.
-const SERIES: usize = 15;
+const SERIES: i64 = 15;
 const DAY: i64 = 86_400;
 
 /// What is asked.
@@ -65,7 +65,8 @@ fn attach(file: &Path) -> anyhow::Result<Connection> {
 }
 
 fn questions(millions: usize) -> Vec<Question> {
-    let end = end(millions);
+    // Whole hours, which rollups are made of.
+    let end = end(millions) / 3_600 * 3_600;
     let month = (end - 30 * DAY).max(START);
     let day = end - DAY;
     let (from, to) = (month * 1_000_000, end * 1_000_000);
@@ -89,7 +90,7 @@ fn questions(millions: usize) -> Vec<Question> {
             duckdb: format!("SELECT {duck_values} {duck_month} GROUP BY time_bucket(INTERVAL 1 hour, ts)"),
             sqlite: format!("SELECT {lite_values} {lite_month} GROUP BY ts / 3600000000"),
             key: Key::Series,
-            check: |answer| Some(counts(answer.pointer("/metrics/0/buckets")?)),
+            check: |answer| Some(counts(answer.get("rows")?)),
         },
         Question {
             name: "statistics",
@@ -107,11 +108,29 @@ fn questions(millions: usize) -> Vec<Question> {
             key: Key::Series,
             check: |answer| Some(answer.get("readings")?.as_array()?.len() as f64),
         },
+        Question {
+            name: "all",
+            route: format!("/api/v1/statistics?start={day}&end={end}&bucket=1h&limit=10000"),
+            duckdb: format!(
+                "SELECT count(*), min(value), max(value), avg(value) FROM g.readings WHERE ts >= {} AND ts < {} \
+                 GROUP BY series, time_bucket(INTERVAL 1 hour, ts)",
+                duck(day * 1_000_000),
+                duck(to)
+            ),
+            sqlite: format!(
+                "SELECT count(*), min(value), max(value), avg(value) FROM readings \
+                 WHERE ts >= {} AND ts < {to} GROUP BY series, ts / 3600000000",
+                day * 1_000_000
+            ),
+            key: Key::Time,
+            check: |answer| Some(counts(answer.get("rows")?)),
+        },
     ]
 }
 
-fn counts(buckets: &Value) -> f64 {
-    buckets.as_array().into_iter().flatten().filter_map(|b| b["count"].as_f64()).sum()
+/// The readings that the rows of an answer are made of.
+fn counts(rows: &Value) -> f64 {
+    rows.as_array().into_iter().flatten().filter_map(|b| b["count"].as_f64()).sum()
 }
 
 fn ask(

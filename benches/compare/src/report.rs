@@ -93,7 +93,7 @@ fn derive(figures: &mut Figures) {
     };
     ratio("mqtt.ratio", "mqtt.durable.rate", "mqtt.discard.rate", 100.0);
     for size in ["1m", "10m", "50m"] {
-        for question in ["hourly", "statistics", "day", "latest"] {
+        for question in ["hourly", "statistics", "day", "all", "latest"] {
             let key = |who: &str| format!("query.{size}.{question}.{who}");
             ratio(&key("ratio"), &key("ours"), &key("sqlite"), 1.0);
         }
@@ -255,6 +255,7 @@ fn queries(figures: &Figures) -> String {
         ("hourly", "one series, hourly with three percentiles, 30 days"),
         ("statistics", "one series, statistics with three percentiles, 30 days"),
         ("day", "one series, every reading of a day"),
+        ("all", "all series, hourly, a day"),
         ("latest", "newest value of each metric of a node"),
     ];
     for (question, name) in questions {
