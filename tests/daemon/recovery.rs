@@ -235,14 +235,8 @@ fn a_database_that_cannot_be_read_is_put_aside_and_a_new_one_begins() {
     }
     let mut magic = main.clone();
     magic[8..24].fill(0);
-    let damaged = [
-        magic,
-        headers,
-        main[..20_000].to_vec(),
-        main[..1_000].to_vec(),
-        vec![0xa5; 100_000],
-        b"SQLite".to_vec(),
-    ];
+    let damaged =
+        [magic, headers, main[..20_000].to_vec(), main[..1_000].to_vec(), vec![0xa5; 100_000], b"SQLite".to_vec()];
     for (i, bad) in damaged.iter().enumerate() {
         eprintln!("database {i}");
         let started = fixture.start_on(Some(bad), None);
