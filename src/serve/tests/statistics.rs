@@ -199,13 +199,14 @@ fn empty_buckets_are_filled() {
 #[test]
 fn what_was_removed_is_said() {
     let server = rolled();
-    server.store.expire(Timestamp(DAY0 + 2 * HOUR));
-    // Hours and days live on in the rollups; the readings are from 26 October, 00:00 UTC, on.
-    let daily = server.get_json(&format!("/api/v1/nodes/42/statistics/daily?{RANGE}&metric=temperature"));
+    server.store.expire(Timestamp(DAY0 + 25 * HOUR));
+    // Hours and days live on in the rollups; the readings are from the beginning of 27 October in Berlin on.
+    let kept = "start=2025-10-26T23:00:00Z&end=2025-10-27T12:00:00Z";
+    let daily = server.get_json(&format!("/api/v1/nodes/42/statistics/daily?{kept}&metric=temperature"));
     assert_eq!(daily["removed_before"], json!(null), "{daily:#}");
     let start = "start=2025-10-25T00:00:00Z&end=2025-10-27T12:00:00Z";
     let daily = server.get_json(&format!("/api/v1/nodes/42/statistics/daily?{start}&metric=temperature"));
-    assert_eq!(daily["removed_before"], "2025-10-26T00:00:00Z");
+    assert_eq!(daily["removed_before"], "2025-10-26T23:00:00Z");
     assert_eq!((&daily["rows"][0]["count"], &daily["rows"][0]["p50"]), (&json!(25), &json!(12.0)));
     // A week's percentile needs all readings of the week.
     let weeks = format!("/api/v1/statistics?node=42&metric=temperature&{start}&bucket=7d&aggregate=count,p95,max");
@@ -218,15 +219,15 @@ fn what_was_removed_is_said() {
     // Quarters of an hour are known from the readings alone, so they begin there.
     let quarters =
         server.get_json(&format!("/api/v1/statistics?metric=temperature&node=42&{start}&bucket=15m&aggregate=min"));
-    assert_eq!((&quarters["start"], &quarters["rows"][0]["min"]), (&json!("2025-10-26T00:00:00Z"), &json!(2.0)));
-    assert_eq!(quarters["removed_before"], "2025-10-26T00:00:00Z");
+    assert_eq!((&quarters["start"], &quarters["rows"][0]["min"]), (&json!("2025-10-26T23:00:00Z"), &json!(25.0)));
+    assert_eq!(quarters["removed_before"], "2025-10-26T23:00:00Z");
     assert_eq!(
         server.error("/api/v1/statistics?start=2025-10-25T00:00:00Z&end=2025-10-25T23:00:00Z&bucket=15m"),
         (
             410,
             "removed".into(),
-            "readings before 2025-10-26T00:00:00Z were removed: the first bucket of 15m that is known \
-            begins at 2025-10-26T00:00:00Z"
+            "readings before 2025-10-26T23:00:00Z were removed: the first bucket of 15m that is known \
+            begins at 2025-10-26T23:00:00Z"
                 .into()
         )
     );
@@ -235,14 +236,14 @@ fn what_was_removed_is_said() {
         (
             410,
             "removed".into(),
-            "readings before 2025-10-26T00:00:00Z were removed: exact=true needs them; ask for a later \
+            "readings before 2025-10-26T23:00:00Z were removed: exact=true needs them; ask for a later \
             range, or without it"
                 .into()
         )
     );
     assert_eq!(
         server.error("/api/v1/statistics?start=2025-10-25T22:30:00Z&end=2025-10-27T00:00:00Z").2,
-        "readings before 2025-10-26T00:00:00Z were removed: of that time only whole hours or days are known; let start be \
+        "readings before 2025-10-26T23:00:00Z were removed: of that time only whole hours or days are known; let start be \
          the beginning of one, or ask with bucket="
     );
     assert_eq!(
@@ -250,17 +251,17 @@ fn what_was_removed_is_said() {
         410
     );
     // Statistics of a node: what the rollups tell, and nothing that they do not.
-    let whole = "start=2025-10-25T22:00:00Z&end=2025-10-26T23:00:00Z&metric=temperature";
+    let whole = "start=2025-10-25T22:00:00Z&end=2025-10-27T04:00:00Z&metric=temperature";
     same(
         &server.get_json(&format!("/api/v1/nodes/42/statistics?{whole}")),
-        &json!({"node": "42", "source": "hub", "start": "2025-10-25T22:00:00Z", "end": "2025-10-26T23:00:00Z",
-            "removed_before": "2025-10-26T00:00:00Z", "metrics": [{"metric": "temperature", "unit": "degC", "count": 25,
-                "min": 0.0, "max": 24.0, "mean": 12.0, "stddev": (25.0 * 26.0 / 12.0_f64).sqrt(), "p50": null, "p95": null,
-                "p99": null, "first": null, "last": "2025-10-26T22:00:00Z"}]}),
+        &json!({"node": "42", "source": "hub", "start": "2025-10-25T22:00:00Z", "end": "2025-10-27T04:00:00Z",
+            "removed_before": "2025-10-26T23:00:00Z", "metrics": [{"metric": "temperature", "unit": "degC", "count": 30,
+                "min": 0.0, "max": 29.0, "mean": 14.5, "stddev": (30.0 * 31.0 / 12.0_f64).sqrt(), "p50": null, "p95": null,
+                "p99": null, "first": null, "last": "2025-10-27T03:00:00Z"}]}),
     );
     let kitchen =
-        server.get_json("/api/v1/nodes/kitchen/statistics?start=2025-10-25T22:00:00Z&end=2025-10-26T23:00:00Z");
-    assert_eq!(kitchen["metrics"][0]["p50"], -4.0, "all of its readings are there: {kitchen:#}");
+        server.get_json("/api/v1/nodes/kitchen/statistics?start=2025-10-26T22:00:00Z&end=2025-10-27T04:00:00Z");
+    assert_eq!(kitchen["metrics"][0]["p50"], -2.0, "all of its readings are there: {kitchen:#}");
     assert_eq!(
         server.error("/api/v1/nodes/42/statistics?start=2025-10-25T22:30:00Z&end=2025-10-26T23:00:00Z").1,
         "removed"
