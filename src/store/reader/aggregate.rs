@@ -64,6 +64,10 @@ pub(super) fn slice(
             .iter()
             .flat_map(|hour| [*hour, Timestamp(hour.micros() + HOUR - 1)].map(|ts| zone::day_of(ts, zone))),
     );
+    // A day that readings are left of only in part, as there is one after a change of the time zone, is never computed.
+    if let Some(expired) = marks.expired_before {
+        dirty_days.extend(Some(zone::day_of(expired, zone)).filter(|day| *day != expired));
+    }
     dirty_days.sort_unstable();
     dirty_days.dedup();
     marks.rolled_days = marks.rolled_days.min(marks.rolled_hours.map(|hour| zone::day_of(hour, zone)));

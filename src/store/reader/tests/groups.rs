@@ -140,6 +140,9 @@ fn days_of_the_zone_before_are_not_taken_for_others() {
     let f = ten_days();
     f.roll(Tz::UTC, Timestamp(JUNE + 10 * DAY), Timestamp(JUNE + 10 * DAY));
     f.expire(Timestamp(JUNE + 5 * DAY));
+    // A node that is new on the day of which only a part is left.
+    f.add_series(3, 1, "c", None);
+    f.insert(&[row(JUNE + 5 * DAY + HOUR, 3, 1.0)]);
     // The gateway moves to Berlin: days that can be computed again are, and the others stay.
     f.root.execute_batch("DELETE FROM g.daily WHERE bucket >= '2025-06-06'").unwrap();
     f.note("timezone", "Europe/Berlin");
@@ -152,6 +155,11 @@ fn days_of_the_zone_before_are_not_taken_for_others() {
     let sum = |first: f64| vec![Some(4.0), Some(4.0 * first + 6.0), None];
     assert_eq!(rows(&slice), [(0, 0, sum(4.0)), (1, 0, sum(8.0)), (2, 0, sum(12.0)), (3, 0, sum(16.0))]);
     assert_eq!(slice.incomplete, [Aggregate::P50]);
+    let asked = question(&[Aggregate::Count, Aggregate::Sum], Grouping::Series(vec![1, 3]));
+    f.note("rolled-hours", &(JUNE + 5 * DAY).to_string());
+    let cut = [Timestamp(JUNE + 4 * DAY + 22 * HOUR), Timestamp(JUNE + 5 * DAY + 22 * HOUR)];
+    let slice = f.reader.slice(&asked, Tz::Europe__Berlin, &cut).unwrap();
+    assert_eq!(rows(&slice), [(0, 0, vec![Some(4.0), Some(86.0)]), (0, 1, vec![Some(1.0), Some(1.0)])]);
 }
 
 #[test]
