@@ -45,7 +45,7 @@ fn messages(c: &mut Criterion) {
     let mut group = c.benchmark_group("json_lines");
     group.throughput(Throughput::Elements(3));
     group.bench_function("three leaves with time and node", |b| {
-        b.iter(|| lines.line(black_box(LINE.as_bytes()), Local::UTC))
+        b.iter(|| lines.line(black_box(LINE.as_bytes()), Local::UTC));
     });
     group.finish();
 }

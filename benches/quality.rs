@@ -7,7 +7,6 @@
 #![expect(
     clippy::cast_precision_loss,
     clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
     clippy::cast_sign_loss,
     reason = "counts of a benchmark are far below the limits of their types"
 )]
@@ -87,7 +86,7 @@ fn ask(reader: &Reader, name: &str, series: i32, start: i64, end: i64) {
                 break;
             }
         }
-        took.push((processor() - begun.0, begun.1.elapsed()));
+        took.push((processor().saturating_sub(begun.0), begun.1.elapsed()));
         found = survey.into_found();
     }
     took.sort_unstable();

@@ -326,8 +326,6 @@ pub struct MemoryState {
     pub limit: Gauge,
     /// Times that the heap was given back.
     pub trims: Counter,
-    /// Queries that were not refused.
-    pub queries: Counter,
     /// Queries refused for lack of memory.
     pub refused: Counter,
     step: AtomicUsize,

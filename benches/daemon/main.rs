@@ -22,7 +22,7 @@ mod start;
 mod common;
 
 #[expect(dead_code, unused_imports, reason = "the black-box tests use what this one does not")]
-#[expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test's tools fail by panicking and show their logs")]
+#[expect(clippy::print_stderr, reason = "a test's tools fail by panicking and show their logs")]
 #[path = "../../tests/daemon/harness/mod.rs"]
 mod harness;
 

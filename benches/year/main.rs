@@ -7,6 +7,7 @@
 #![expect(clippy::print_stdout, reason = "its output is for a person")]
 #![expect(
     clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
     clippy::cast_precision_loss,
     clippy::cast_sign_loss,
     reason = "counts of a benchmark are far below the limits of their types"
@@ -128,11 +129,14 @@ fn one(feed: &mut Feed, names: &Names, database: &Path, day: usize) -> anyhow::R
     })
 }
 
+/// What is reported of a day.
+type Figure = fn(&Day) -> f64;
+
 /// The first month in which the oldest days go, and the last one.
 fn report(days: &[Day], sent: u64, kept: i64) -> anyhow::Result<()> {
     let from = KEEP.min(days.len().saturating_sub(2 * MONTH));
     let months = [("first", &days[from..from + MONTH]), ("last", &days[days.len() - MONTH..])];
-    let figures: [(&str, &str, fn(&Day) -> f64); 7] = [
+    let figures: [(&str, &str, Figure); 7] = [
         ("anon-mb", "MB", |d| d.anon),
         ("rss-mb", "MB", |d| d.rss),
         ("file-mb", "MB", |d| d.file),

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use gadwall::config::{Config, ConfigErrors, MqttFormat, Place, SerialFormat, Trust};
+use gadwall::config::{Config, ConfigErrors, Interval, MqttFormat, Place, SerialFormat, Trust};
 
 /// Longest line that a person is shown about one mistake, in bytes; the name of a variable comes on top.
 const MAX_MESSAGE: usize = 2_000;
@@ -89,6 +89,7 @@ struct Printed {
 enum Value {
     Text(String),
     Whole(u64),
+    Number(f64),
 }
 
 impl From<&str> for Value {
@@ -100,6 +101,12 @@ impl From<&str> for Value {
 impl From<String> for Value {
     fn from(text: String) -> Self {
         Self::Text(text)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(number: f64) -> Self {
+        Self::Number(number)
     }
 }
 
@@ -123,7 +130,9 @@ impl Printed {
             ("max-series", c.store.max_series.into()),
             ("min-free", bytes(c.store.min_free)),
             ("max-size", c.store.max_size.map_or("unlimited".into(), bytes)),
+            ("write-budget", c.store.write_budget.map_or("unlimited".into(), bytes)),
         ];
+        keys.extend(c.store.card_endurance.map(|n| ("card-endurance", bytes(n))));
         for (key, kept) in [
             ("keep-readings", c.store.keep_readings),
             ("keep-hourly", c.store.keep_hourly),
@@ -150,6 +159,7 @@ impl Printed {
             vec![("listen", c.http.listen.to_string().into()), ("max-connections", c.http.max_connections.into())];
         keys.extend(this.optional("token-file", c.http.token_file.as_deref()));
         this.section("[http]", "HTTP__", keys);
+        this.section("[memory]", "MEMORY__", vec![("limit", c.memory.limit.map_or("auto".into(), bytes))]);
         this.section("[log]", "LOG__", vec![("level", c.log.level.to_string().into())]);
         for (i, s) in c.serial.iter().enumerate() {
             let mut keys = vec![
@@ -167,6 +177,7 @@ impl Printed {
                     ("node", s.node.as_str().into()),
                 ]),
             }
+            keys.extend(s.timezone.map(|zone| ("timezone", zone.name().into())));
             this.section("[[serial]]", &format!("SERIAL__{i}__"), keys);
         }
         for (i, m) in c.mqtt.iter().enumerate() {
@@ -196,8 +207,21 @@ impl Printed {
                     ("qos", usize::from(s.qos).into()),
                 ];
                 keys.extend(s.time.as_deref().map(|time| ("time", time.into())));
+                keys.extend(s.timezone.map(|zone| ("timezone", zone.name().into())));
                 this.section("[[mqtt.subscribe]]", &format!("MQTT__{i}__SUBSCRIBE__{j}__"), keys);
             }
+        }
+        for (i, q) in c.quality.iter().enumerate() {
+            let mut keys = vec![("node", q.node.as_str().into()), ("metric", q.metric.as_str().into())];
+            keys.extend(match q.interval {
+                Interval::Learnt => None,
+                Interval::Every(every) => Some(("interval", duration(every))),
+                Interval::Irregular => Some(("interval", "irregular".into())),
+            });
+            keys.extend(q.min.map(|n| ("min", n.into())));
+            keys.extend(q.max.map(|n| ("max", n.into())));
+            keys.extend(q.stuck.map(|time| ("stuck", duration(time))));
+            this.section("[[quality]]", &format!("QUALITY__{i}__"), keys);
         }
         this
     }
@@ -229,6 +253,7 @@ impl Printed {
                         serde_json::to_string(text).expect("text is JSON").replace('\u{7f}', "\\u007f")
                     }
                     Value::Whole(number) => number.to_string(),
+                    Value::Number(number) => format!("{number:e}"),
                 };
                 text += &format!("{key} = {value}\n");
             }
@@ -244,6 +269,7 @@ impl Printed {
                 let value = match value {
                     Value::Text(text) => text.clone(),
                     Value::Whole(number) => number.to_string(),
+                    Value::Number(number) => format!("{number:e}"),
                 };
                 all.push((name, value));
             }

@@ -133,4 +133,12 @@ mod tests {
     fn wal() {
         replay("wal", super::wal);
     }
+
+    /// What is only ever refused would be printed and parsed again by no input.
+    #[test]
+    fn the_corpus_of_the_configuration_has_good_ones() {
+        let text = include_str!("../corpus/config/all-kinds");
+        let config = gadwall::config::Config::parse(text, "/g/gadwall.toml").expect("every key as it should be");
+        assert_eq!((config.serial.len(), config.mqtt.len(), config.quality.len()), (2, 1, 2));
+    }
 }

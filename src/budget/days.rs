@@ -29,7 +29,7 @@ impl std::ops::AddAssign for Bytes {
 /// The last days. What was written while the date was not known waits, and goes to the first day that is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Days {
-    days: BTreeMap<NaiveDate, Bytes>,
+    written: BTreeMap<NaiveDate, Bytes>,
     today: Option<NaiveDate>,
     waiting: Bytes,
 }
@@ -44,19 +44,19 @@ impl Days {
         self.today = today;
         let Some(today) = today else { return };
         let waiting = std::mem::take(&mut self.waiting);
-        *self.days.entry(today).or_default() += waiting;
+        *self.written.entry(today).or_default() += waiting;
         let kept = i64::try_from(KEPT).unwrap_or(i64::MAX);
-        self.days.retain(|date, _| (*date - today).num_days().abs() < kept);
-        while self.days.len() > KEPT {
-            self.days.pop_first();
+        self.written.retain(|date, _| (*date - today).num_days().abs() < kept);
+        while self.written.len() > KEPT {
+            self.written.pop_first();
         }
     }
 
     /// Adds what an earlier process has noted of a day.
     pub fn restore(&mut self, date: NaiveDate, bytes: Bytes) {
-        *self.days.entry(date).or_default() += bytes;
-        while self.days.len() > KEPT {
-            self.days.pop_first();
+        *self.written.entry(date).or_default() += bytes;
+        while self.written.len() > KEPT {
+            self.written.pop_first();
         }
     }
 
@@ -67,12 +67,12 @@ impl Days {
 
     /// Yesterday's bytes; `None` where nothing is known of it.
     pub fn yesterday(&self) -> Option<Bytes> {
-        self.days.get(&self.today?.pred_opt()?).copied()
+        self.written.get(&self.today?.pred_opt()?).copied()
     }
 
     /// The bytes of a day.
     pub fn of(&self, date: NaiveDate) -> Bytes {
-        self.days.get(&date).copied().unwrap_or_default()
+        self.written.get(&date).copied().unwrap_or_default()
     }
 
     /// The date of today, where it is known.
@@ -82,14 +82,14 @@ impl Days {
 
     /// All days, the oldest first.
     pub fn all(&self) -> impl Iterator<Item = (NaiveDate, Bytes)> {
-        self.days.iter().map(|(date, bytes)| (*date, *bytes))
+        self.written.iter().map(|(date, bytes)| (*date, *bytes))
     }
 
     /// Mean of the last complete days, seven at the most, and how many they are; `None` while there is none. The first of
     /// all days counts as incomplete, because the process may have begun in the middle of it.
     pub fn mean(&self) -> Option<(Bytes, usize)> {
         let today = self.today?;
-        let complete = self.days.iter().skip(1).rev().filter(|(date, _)| **date < today).take(MEAN_OVER);
+        let complete = self.written.iter().skip(1).rev().filter(|(date, _)| **date < today).take(MEAN_OVER);
         let (mut sum, mut count) = (Bytes::default(), 0);
         for (_, bytes) in complete {
             sum += *bytes;

@@ -11,8 +11,9 @@ use crate::metrics::{Metrics, Shed};
 
 /// The heap is trimmed at most this often while memory is above its limit.
 const TRIM_EVERY: Duration = Duration::from_secs(10);
-/// And this often otherwise, if there was work since.
-const IDLE_TRIM_EVERY: Duration = Duration::from_secs(60);
+/// And this often after a peak: when there is [`PEAK`] more than was left by the last trim.
+const TRIM_AFTER_PEAK: Duration = Duration::from_secs(60);
+const PEAK: u64 = 4 * MB;
 
 const KB: u64 = 1_000;
 const MB: u64 = 1_000_000;
@@ -33,12 +34,14 @@ const OF_A_NODE: u64 = 500;
 const OF_A_SERIES: u64 = 350;
 /// A message that may come again, in the store and at its source, in tables that double as they grow.
 const OF_A_MESSAGE: u64 = 220;
-/// An HTTP connection with its buffers and the page in hand; there are a few more than `max-connections`, for health and
-/// counters.
-const OF_A_CONNECTION: u64 = 200 * KB;
+/// An HTTP connection with its buffers, and the largest answer that one may hold: 10,000 rows of CSV or of statistics.
+const OF_A_CONNECTION: u64 = 50 * KB;
+const OF_AN_ANSWER: u64 = 1_150 * KB;
+/// Connections beyond `max-connections`, for health and counters.
 const MORE_CONNECTIONS: u64 = 8;
-/// CSV of 10,000 rows, which is made whole: an export, of which a quarter of the connections may have one.
-const OF_AN_EXPORT: u64 = MB;
+/// Queries at once, and what one may gather: 250,000 readings or differences, sorted.
+const QUERIES: u64 = 2;
+const OF_A_QUERY: u64 = 6 * MB;
 /// Packets of a broker that the client may have read and not given out.
 const PACKETS: u64 = 12;
 /// A broker's connection beside them: TLS, requests, acknowledgements.
@@ -70,7 +73,7 @@ pub fn parts(config: &Config) -> Vec<Part> {
     let ports = config.serial.iter().map(|s| 2 * number(s.max_line) + OF_A_PORT).sum();
     let names = number(config.store.max_nodes) * OF_A_NODE + number(config.store.max_series) * OF_A_SERIES;
     let connections = number(config.http.max_connections);
-    let http = (connections + MORE_CONNECTIONS) * OF_A_CONNECTION + connections.div_ceil(4) * OF_AN_EXPORT;
+    let http = (connections + MORE_CONNECTIONS) * OF_A_CONNECTION + connections * OF_AN_ANSWER;
     let part = |what, keys, bytes| Part { what, keys, bytes };
     [
         part("the database's buffers", "[store] memory-limit", config.store.memory_limit),
@@ -81,7 +84,8 @@ pub fn parts(config: &Config) -> Vec<Part> {
         part("names, newest values", "[store] max-nodes, max-series", names),
         part("hours to compute again", "", MARKS),
         part("messages that may come again", "", messages),
-        part("HTTP", "[http] max-connections", http),
+        part("queries at work", "", QUERIES * OF_A_QUERY),
+        part("connections and answers", "[http] max-connections", http),
         part("brokers", "[[mqtt]] max-message", brokers),
         part("serial ports", "[[serial]] max-line", ports),
     ]
@@ -154,7 +158,8 @@ pub struct Keeper {
     grows: bool,
     pressure: Pressure,
     trimmed: Instant,
-    worked: u64,
+    /// What was left by the last trim.
+    left: u64,
     metrics: Arc<Metrics>,
 }
 
@@ -163,7 +168,8 @@ impl Keeper {
     pub fn new(config: &Config, metrics: Arc<Metrics>) -> Self {
         let limit = config.memory.limit.unwrap_or_else(|| sum(config));
         let grows = config.memory.limit.is_none();
-        Self { limit, grows, pressure: Pressure::default(), trimmed: Instant::now(), worked: 0, metrics }
+        let left = anonymous().unwrap_or(0);
+        Self { limit, grows, pressure: Pressure::default(), trimmed: Instant::now(), left, metrics }
     }
 
     /// Looks once, and does what is due.
@@ -178,17 +184,20 @@ impl Keeper {
             self.metrics.memory.set_step(step);
             tell(before, step, anon, limit);
         }
-        let since = self.trimmed.elapsed();
-        let worked = self.metrics.store.commits.get() + self.metrics.memory.queries.get();
-        let due = if step > Shed::Nothing {
+        if self.is_due(anon, (before, step), self.trimmed.elapsed()) {
+            heap::trim();
+            self.metrics.memory.trims.inc();
+            self.trimmed = Instant::now();
+            self.left = anonymous().unwrap_or(anon);
+        }
+    }
+
+    /// Whether the heap is to be trimmed, `since` after the last time, when it went from one step to another.
+    fn is_due(&self, anon: u64, (before, step): (Shed, Shed), since: Duration) -> bool {
+        if step > Shed::Nothing {
             before == Shed::Nothing || since >= TRIM_EVERY
         } else {
-            since >= IDLE_TRIM_EVERY && worked != self.worked
-        };
-        if due {
-            heap::trim();
-            (self.trimmed, self.worked) = (Instant::now(), worked);
-            self.metrics.memory.trims.inc();
+            since >= TRIM_AFTER_PEAK && anon >= self.left + PEAK
         }
     }
 
@@ -236,7 +245,7 @@ mod tests {
         assert_eq!(
             table(&config),
             "\
-memory: at most about 94 MB, and 0.3 MB more for each million readings stored
+memory: at most about 129 MB, and 0.3 MB more for each million readings stored
   the database's buffers          24.0 MB  [store] memory-limit
   the database beside them        12.0 MB
   the program, threads             4.0 MB
@@ -245,14 +254,15 @@ memory: at most about 94 MB, and 0.3 MB more for each million readings stored
   names, newest values             4.5 MB  [store] max-nodes, max-series
   hours to compute again           5.0 MB
   messages that may come again    14.5 MB
-  HTTP                            16.0 MB  [http] max-connections
+  queries at work                 12.0 MB
+  connections and answers         38.8 MB  [http] max-connections
   brokers                          3.7 MB  [[mqtt]] max-message
   serial ports                     0.2 MB  [[serial]] max-line
   above that sum it sheds ([memory] limit)
 "
         );
         // Without sources their parts are left out.
-        assert_eq!(parts(&Config::default()).len(), 8);
+        assert_eq!(parts(&Config::default()).len(), 9);
         let mut larger = config.clone();
         larger.store.memory_limit += 10 * MB;
         larger.intake.max_bytes += MB;
@@ -282,6 +292,15 @@ memory: at most about 94 MB, and 0.3 MB more for each million readings stored
         metrics.store.readings.set(10_000_000);
         let mut keeper = Keeper::new(&Config::default(), Arc::clone(&metrics));
         keeper.look();
+        keeper.left = 10 * MB;
+        let second = Duration::from_secs(1);
+        let quiet = (Shed::Nothing, Shed::Nothing);
+        assert!(keeper.is_due(14 * MB, quiet, TRIM_AFTER_PEAK));
+        assert!(!keeper.is_due(14 * MB - 1, quiet, TRIM_AFTER_PEAK), "no peak");
+        assert!(!keeper.is_due(14 * MB, quiet, TRIM_AFTER_PEAK.saturating_sub(second)), "not yet");
+        assert!(keeper.is_due(0, (Shed::Nothing, Shed::Trim), second), "at once above the limit");
+        assert!(!keeper.is_due(0, (Shed::Trim, Shed::Queries), TRIM_EVERY.saturating_sub(second)));
+        assert!(keeper.is_due(0, (Shed::Queries, Shed::Trim), TRIM_EVERY));
         let sum = i64::try_from(sum(&Config::default())).unwrap();
         assert_eq!(metrics.memory.limit.get(), sum + 3_000_000);
         assert_eq!((metrics.memory.step(), metrics.memory.trims.get()), (Shed::Nothing, 0));

@@ -137,7 +137,8 @@ pub struct Store {
     /// `path`: the database file. Its folder also holds `gadwall.lock`, `http.addr`,
     /// `gadwall.starts`, at times `gadwall.inprogress`, and DuckDB's temporary files.
     pub path: PathBuf,
-    /// `memory-limit`: DuckDB's buffer pool in bytes; the process needs about 30 MB more. 16 MB to 4 GB.
+    /// `memory-limit`: DuckDB's buffer pool in bytes; what the process needs beside it is added up in
+    /// [`crate::budget::memory`]. 16 MB to 4 GB.
     pub memory_limit: u64,
     /// `flush-interval`: oldest age of a reading that waits for its commit, when nobody waits for an answer.
     /// 100 ms to 1 hour.

@@ -78,7 +78,7 @@ pub(super) async fn chart(
     let (asked, end) = params.range(state.clock.now().at)?;
     let points = params.number("points", 2, MAX_POINTS)?.unwrap_or(POINTS);
     let method = params.value::<Method>("downsample")?.unwrap_or_default();
-    let Asked { node, source, series } = Asked::find(&state, &name, &params)?;
+    let Asked { node, source, series, .. } = Asked::find(&state, &name, &params)?;
     if series.len() * points > MOST {
         return Err(ApiError::too_many_rows(&format!("{points} points of {} metrics", series.len()), MOST));
     }

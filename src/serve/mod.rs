@@ -239,7 +239,6 @@ async fn guard(
         memory.refused.inc();
         ApiError::memory().into_response()
     } else {
-        memory.queries.add(u64::from(query));
         next.run(request).await
     };
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -126,6 +126,7 @@ pub(super) async fn latest(
 pub(super) struct Asked {
     pub(super) node: Text,
     pub(super) source: Text,
+    pub(super) first_seen: Timestamp,
     /// By metric.
     pub(super) series: Vec<Series>,
 }
@@ -143,7 +144,7 @@ impl Asked {
         }
         series.retain(|s| wanted.is_empty() || wanted.contains(&&*s.metric));
         let series = series.into_iter().cloned().collect();
-        Ok(Self { node: (&node.name).into(), source: (&node.source).into(), series })
+        Ok(Self { node: (&node.name).into(), source: (&node.source).into(), first_seen: node.first_seen, series })
     }
 }
 

@@ -90,8 +90,10 @@ impl Places {
             // One is always there: only questions for data are served, and there are fewer of them.
             if let Some((&id, victim)) = victim.min_by_key(|(_, c)| (c.doing, c.since)) {
                 let age = now.saturating_duration_since(victim.since);
-                if victim.doing == Doing::Asking && age < GRACE {
-                    return Err(GRACE - age);
+                if let Some(left) = GRACE.checked_sub(age).filter(|left| !left.is_zero())
+                    && victim.doing == Doing::Asking
+                {
+                    return Err(left);
                 }
                 self.close(&mut open, id);
             }

@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::State;
 use super::error::ApiError;
 use super::names::{self, Text};
-use super::nodes::{NodePath, name_in, series_of};
+use super::nodes::{Asked, NodePath, name_in, series_of};
 use super::params::Params;
 use crate::quality::{Findings, Interval, Rules};
 use crate::reading::Timestamp;
@@ -97,27 +97,11 @@ pub(super) async fn node(
     let params = Params::parse(query.as_deref(), &["start", "end", "metric", "limit"])?;
     let listed = params.rows("limit", MAX_LISTED)?.unwrap_or(LISTED);
     let scope = scope(&state, &params, listed)?;
-    let (node, series) = {
-        let catalog = state.reader.catalog();
-        let node = names::find(&catalog, &name)?;
-        let mut series = series_of(&catalog, node);
-        let wanted = params.all("metric");
-        if let Some(unknown) = wanted.iter().find(|w| series.iter().all(|s| *s.metric != ***w)) {
-            return Err(ApiError::unknown_metric(unknown, Some(&name)));
-        }
-        series.retain(|s| wanted.is_empty() || wanted.contains(&&*s.metric));
-        (node.clone(), series.into_iter().cloned().collect::<Vec<Series>>())
-    };
-    let subjects = series.iter().map(|s| state.subject(&node, s)).collect();
+    let Asked { node, source, first_seen, series } = Asked::find(&state, &name, &params)?;
+    let subjects = series.iter().map(|s| state.subject(&source, &node, first_seen, s)).collect();
     let mut found = survey(&state, scope, subjects).await?;
     let metrics = series.iter().filter_map(|s| Some(Metric::new(s, found.remove(&s.id)?))).collect();
-    Ok(Json(NodeQuality {
-        node: (&node.name).into(),
-        source: (&node.source).into(),
-        start: scope.start.to_string(),
-        end: scope.end.to_string(),
-        metrics,
-    }))
+    Ok(Json(NodeQuality { node, source, start: scope.start.to_string(), end: scope.end.to_string(), metrics }))
 }
 
 /// `GET /api/v1/quality?start=&end=&limit=`: all nodes, the worst first.
@@ -134,7 +118,12 @@ pub(super) async fn all(
         let of = |node: &Node| series_of(&catalog, node).into_iter().cloned().collect();
         catalog.all_nodes().into_iter().map(|n| (n.clone(), names::text_of(&catalog, n), of(n))).collect()
     };
-    let subjects = nodes.iter().flat_map(|(node, _, series)| series.iter().map(|s| state.subject(node, s))).collect();
+    let subjects = nodes
+        .iter()
+        .flat_map(|(node, _, series)| {
+            series.iter().map(|s| state.subject(&node.source, &node.name, node.first_seen, s))
+        })
+        .collect();
     let found = survey(&state, scope, subjects).await?;
     let mut total = Sums::default();
     let mut summaries: Vec<NodeSummary> = Vec::with_capacity(nodes.len());
@@ -171,9 +160,9 @@ pub(super) async fn all(
 }
 
 impl State {
-    fn subject(&self, node: &Node, series: &Series) -> Subject {
-        let rules = Rules::of(&self.quality, &node.source, &node.name, &series.metric);
-        Subject { series: series.id, rules, since: node.first_seen }
+    fn subject(&self, source: &str, node: &str, since: Timestamp, series: &Series) -> Subject {
+        let rules = Rules::of(&self.quality, source, node, &series.metric);
+        Subject { series: series.id, rules, since }
     }
 }
 

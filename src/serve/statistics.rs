@@ -58,7 +58,7 @@ pub(super) async fn statistics(
     };
 
     let room = state.room().await?;
-    let marks = state.query(|reader| reader.marks()).await?;
+    let marks = state.query(crate::store::Reader::marks).await?;
     let (start, end) = match &buckets {
         Some(buckets) => whole_buckets(buckets, asked, &marks, exact)?,
         None => asked,
@@ -117,6 +117,9 @@ impl By {
     }
 }
 
+/// What a group has in common: its node and its metric, where it is grouped by them.
+type Key = (Option<Arc<str>>, Option<Arc<str>>);
+
 /// The groups of the selected series, in order of node and metric.
 fn groups(catalog: &Catalog, selection: &Selection, by: By) -> (Grouping, Vec<Label>) {
     let series: Vec<&Series> = match selection {
@@ -131,12 +134,12 @@ fn groups(catalog: &Catalog, selection: &Selection, by: By) -> (Grouping, Vec<La
             });
         }
     }
-    let mut groups: BTreeMap<(Option<Arc<str>>, Option<Arc<str>>), Vec<&Series>> = BTreeMap::new();
+    let mut groups: BTreeMap<Key, Vec<&Series>> = BTreeMap::new();
     for one in series {
         let node = nodes.get(&one.node).cloned();
         groups.entry((node, by.metric.then(|| Arc::clone(&one.metric)))).or_default().push(one);
     }
-    let label = |((node, metric), series): (&(Option<Arc<str>>, Option<Arc<str>>), &Vec<&Series>)| {
+    let label = |((node, metric), series): (&Key, &Vec<&Series>)| {
         let unit = series[0].unit.as_ref().filter(|unit| series.iter().all(|s| s.unit.as_ref() == Some(*unit)));
         Label {
             node: node.as_ref().map(Text::from),

@@ -44,14 +44,13 @@ impl LastBatch {
             [],
             |r| r.get(0),
         )?;
-        self.database = match known {
-            Some(database) => database,
-            None => {
-                // One from before there was such a file, or a new one.
-                let database: u64 = connection.query_row("SELECT greatest(hash(uuid()), 1)", [], |r| r.get(0))?;
-                connection.execute(&format!("INSERT INTO g.meta VALUES ('{KEY}', ?)"), [database.to_string()])?;
-                database
-            }
+        self.database = if let Some(database) = known {
+            database
+        } else {
+            // One from before there was such a file, or a new one.
+            let database: u64 = connection.query_row("SELECT greatest(hash(uuid()), 1)", [], |r| r.get(0))?;
+            connection.execute(&format!("INSERT INTO g.meta VALUES ('{KEY}', ?)"), [database.to_string()])?;
+            database
         };
         let noted = std::fs::read_to_string(&self.path).ok().and_then(|text| parse(&text));
         let later = noted.filter(|(database, batch)| *database == self.database && *batch > last);

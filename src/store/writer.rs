@@ -434,14 +434,13 @@ impl Writer {
         self.time.close();
         self.last_batch.write(self.number, Instant::now(), true);
         let _paused = self.reader.pause();
-        let room = self.space.look() != Room::None;
-        let page = self.catalog.read().unwrap_or_else(PoisonError::into_inner).ledger.page();
-        if room && let Err(error) = ledger::write_alone(&self.root.connection, &page) {
-            tracing::warn!(%error, "duplicates, conflicts and clock errors of the last hour are not in the file");
-        }
-        if !room {
+        if self.space.look() == Room::None {
             tracing::warn!("no checkpoint at the end for lack of space; the next start replays the WAL");
         } else {
+            let page = self.catalog.read().unwrap_or_else(PoisonError::into_inner).ledger.page();
+            if let Err(error) = ledger::write_alone(&self.root.connection, &page) {
+                tracing::warn!(%error, "duplicates, conflicts and clock errors of the last hour are not in the file");
+            }
             self.close_days();
             if let Err(error) = self.root.connection.execute_batch("CHECKPOINT g") {
                 // It loses nothing: the WAL stays and is replayed at the next start.

@@ -522,7 +522,7 @@ fn a_copy_that_cannot_be_written_is_given_up_and_commits_go_on() {
     daemon.restart();
     hub.wait_answered();
     let mut sent = Vec::new();
-    let mut send = |hub: &mut Hub, from: i64| {
+    let mut send_from = |hub: &mut Hub, from: i64| {
         let records: Vec<Record> =
             (from..from + 20).map(|i| Record { time: T0 + i * 30, temp: i, hum: i, flags: 0 }).collect();
         hub.send_batch(3, DEVICE, &records);
@@ -532,7 +532,7 @@ fn a_copy_that_cannot_be_written_is_given_up_and_commits_go_on() {
     wait_for("the copy to be there", || copy_of(daemon.database()).exists() || command.has_ended());
     // The copy may not grow further, nor may the log.
     daemon.limit_file_size(Some(200_000));
-    send(&mut hub, 0);
+    send_from(&mut hub, 0);
     let (code, said) = command.end();
     assert_eq!(code, Some(1), "{said}");
     assert!(!said.contains("the daemon has ended"), "{said}");
@@ -542,7 +542,7 @@ fn a_copy_that_cannot_be_written_is_given_up_and_commits_go_on() {
     wait_for("the health to be good", || daemon.failing().is_empty());
     let (code, said) = Compact::start(&daemon).end();
     assert_eq!(code, Some(0), "{said}");
-    send(&mut hub, 20);
+    send_from(&mut hub, 20);
     hub.expect_ack("BATCH_ACK 3 20 0");
     assert_eq!(daemon.terminate().code(), Some(0));
     assert_eq!(old_sum(daemon.database()), old);

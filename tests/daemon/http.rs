@@ -32,7 +32,7 @@ fn daemon(ports: &[(&str, &Hub)]) -> Daemon {
 }
 
 /// Sends readings of one metric, one a second from `start`.
-fn send(port: &mut Hub, source: &str, node: &str, metric: &str, start: i64, values: &[f64]) -> Vec<Expected> {
+pub fn send(port: &mut Hub, source: &str, node: &str, metric: &str, start: i64, values: &[f64]) -> Vec<Expected> {
     let mut text = String::new();
     let mut sent = Vec::new();
     for (i, value) in values.iter().enumerate() {
@@ -45,12 +45,12 @@ fn send(port: &mut Hub, source: &str, node: &str, metric: &str, start: i64, valu
     sent
 }
 
-fn noise(n: usize, seed: u64) -> Vec<f64> {
+pub fn noise(n: usize, seed: u64) -> Vec<f64> {
     let mut noise = Noise(seed);
     (0..n).map(|_| noise.next()).collect()
 }
 
-fn micros(time: &Value) -> i64 {
+pub fn micros(time: &Value) -> i64 {
     let text = time.as_str().unwrap_or_else(|| panic!("a time is a text: {time}"));
     assert!(text.ends_with('Z'), "times are in UTC: {text}");
     chrono::DateTime::parse_from_rfc3339(text).unwrap_or_else(|e| panic!("{text}: {e}")).timestamp_micros()
@@ -86,7 +86,7 @@ fn take(into: &mut Shown, readings: &Value) -> usize {
 }
 
 #[track_caller]
-fn refused(daemon: &Daemon, path: &str, status: u16, code: &str) -> String {
+pub fn refused(daemon: &Daemon, path: &str, status: u16, code: &str) -> String {
     let answer = daemon.get(path);
     assert_eq!(answer.status, status, "GET {path}: {}", answer.body);
     let error = answer.json()["error"].clone();
@@ -215,14 +215,14 @@ fn nodes_their_metrics_and_newest_values() {
 }
 
 /// As `quantile_cont`: linear between the two nearest of the sorted values.
-fn quantile(sorted: &[f64], q: f64) -> f64 {
+pub fn quantile(sorted: &[f64], q: f64) -> f64 {
     let at = q * (sorted.len() - 1) as f64;
     let (low, high) = (sorted[at.floor() as usize], sorted[at.ceil() as usize]);
     low + (high - low) * (at - at.floor())
 }
 
 #[track_caller]
-fn near(shown: &Value, computed: f64, what: &str) {
+pub fn near(shown: &Value, computed: f64, what: &str) {
     let shown = shown.as_f64().unwrap_or_else(|| panic!("{what} is no number: {shown}"));
     assert!((shown - computed).abs() <= 1e-9 * computed.abs().max(1.0), "{what}: {shown}, computed {computed}");
 }

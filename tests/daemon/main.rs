@@ -29,5 +29,6 @@ mod quality;
 mod recovery;
 mod rollups;
 mod space;
+mod statistics;
 mod time;
 mod written;

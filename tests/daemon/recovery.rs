@@ -235,14 +235,8 @@ fn a_database_that_cannot_be_read_is_put_aside_and_a_new_one_begins() {
     }
     let mut magic = main.clone();
     magic[8..24].fill(0);
-    let damaged = [
-        magic,
-        headers,
-        main[..main.len() / 2].to_vec(),
-        main[..1_000].to_vec(),
-        vec![0xa5; 100_000],
-        b"SQLite".to_vec(),
-    ];
+    let damaged =
+        [magic, headers, main[..20_000].to_vec(), main[..1_000].to_vec(), vec![0xa5; 100_000], b"SQLite".to_vec()];
     for (i, bad) in damaged.iter().enumerate() {
         eprintln!("database {i}");
         let started = fixture.start_on(Some(bad), None);
@@ -265,7 +259,8 @@ fn a_damaged_block_keeps_no_daemon_from_starting() {
     let (mut salvaged, mut lost) = (0, 0);
     for at in (12_288 + 100..main.len()).step_by(65_536) {
         let mut bad = main.clone();
-        bad[at..at + 512].fill(0x5a);
+        // Not all the same: equal changes of equal words leave the checksum as it is.
+        bad[at..at + 512].iter_mut().zip(1_u8..=251).for_each(|(b, n)| *b ^= n);
         let started = fixture.start_on(Some(&bad), None);
         // A block that is not in use any more is not read, and some only when everything is read.
         if started.aside.is_empty() {

@@ -208,7 +208,7 @@ fn a_bound_below_one_day_is_told_and_nothing_is_lost() {
         .expect("the binary under test starts");
     assert_eq!(status.status.code(), Some(78));
     let said = String::from_utf8_lossy(&status.stderr).into_owned();
-    assert!(said.contains("expected a size from \"16MB\" to \"1000GB\", or \"unlimited\""), "{said}");
+    assert!(said.contains("expected a size from \"16MB\" to \"1TB\", or \"unlimited\""), "{said}");
 }
 
 #[test]

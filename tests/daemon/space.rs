@@ -431,7 +431,9 @@ fn a_message_that_stops_the_process_is_put_aside_after_the_third_time() {
     for time in 1..=3 {
         // At first with the others, then on its own; it is in progress for ten minutes.
         let waiting = if time == 1 { 5 } else { 3 };
-        wait_for("it to be in progress", || in_progress.exists() && daemon.stat("/queue/depth") == waiting);
+        // A file that is there may still be empty.
+        let noted = || std::fs::read_to_string(&in_progress).is_ok_and(|text| text.ends_with('\n'));
+        wait_for("it to be in progress", || noted() && daemon.stat("/queue/depth") == waiting);
         assert!(daemon.log().contains("it is noted what is being stored"), "time {time}");
         daemon.kill9();
         daemon.restart();

@@ -43,11 +43,8 @@ impl Daemon {
             ensure!(Instant::now() < deadline, "the daemon does not start");
             std::thread::sleep(Duration::from_millis(10));
         };
-        let agent = ureq::Agent::config_builder()
-            .proxy(None)
-            .timeout_global(Some(Duration::from_secs(60)))
-            .build()
-            .into();
+        let agent =
+            ureq::Agent::config_builder().proxy(None).timeout_global(Some(Duration::from_secs(60))).build().into();
         Ok(Self { child, agent, address })
     }
 

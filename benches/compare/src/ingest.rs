@@ -28,7 +28,8 @@ const FIGURES: [(&str, &str); 8] = [
 ];
 
 /// A size of commits, and how many of them are made in a full run and in a quick one.
-const SIZES: [(usize, usize, usize); 4] = [(10, 20_000, 1_000), (100, 10_000, 1_000), (1_000, 1_000, 200), (5_000, 200, 40)];
+const SIZES: [(usize, usize, usize); 4] =
+    [(10, 20_000, 1_000), (100, 10_000, 1_000), (1_000, 1_000, 200), (5_000, 200, 40)];
 
 /// Who runs at each size: the store with times from the sender, without, with mixed values, SQLite, DuckDB alone.
 const CONTENDERS: [&str; 5] = ["ours", "ours-stamped", "ours-mixed", "sqlite", "bare"];

@@ -133,13 +133,7 @@ fn counts(rows: &Value) -> f64 {
     rows.as_array().into_iter().flatten().filter_map(|b| b["count"].as_f64()).sum()
 }
 
-fn ask(
-    millions: usize,
-    question: &Question,
-    daemon: &Daemon,
-    bare: &Connection,
-    repeat: usize,
-) -> anyhow::Result<()> {
+fn ask(millions: usize, question: &Question, daemon: &Daemon, bare: &Connection, repeat: usize) -> anyhow::Result<()> {
     let id: i32 = bare.query_row(
         "SELECT s.series FROM g.series s JOIN g.nodes n USING (node) WHERE n.name = ? AND s.metric = ?",
         [NODE, METRIC],

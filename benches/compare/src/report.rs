@@ -74,10 +74,7 @@ fn read() -> anyhow::Result<Figures> {
             bail!("a figure without values: {line}");
         }
         let load = value["load"].as_f64().unwrap_or(f64::NAN);
-        figures.insert(
-            word("key"),
-            Figure { runs, load, at: word("at"), commit: word("commit"), mode: word("mode") },
-        );
+        figures.insert(word("key"), Figure { runs, load, at: word("at"), commit: word("commit"), mode: word("mode") });
     }
     Ok(figures)
 }
@@ -137,7 +134,9 @@ fn machine_lines(figures: &Figures) -> String {
 }
 
 fn budgets(figures: &Figures) -> String {
-    let mut out = String::from("| what | must | aim | measured | range of the runs | load | |\n| --- | ---: | ---: | ---: | --- | ---: | --- |\n");
+    let mut out = String::from(
+        "| what | must | aim | measured | range of the runs | load | |\n| --- | ---: | ---: | ---: | --- | ---: | --- |\n",
+    );
     for Budget(what, key, must, aim, unit) in &BUDGETS {
         let bound = |value: f64| format!("{} {unit}", short(value)).trim_end().to_owned();
         let Some(figure) = figures.get(*key) else {
@@ -218,7 +217,9 @@ fn ingest(figures: &Figures) -> String {
 }
 
 fn acknowledgements(figures: &Figures) -> String {
-    let mut out = String::from("| who waits | p50 ms | p99 ms | p99.9 ms | longest ms | a second | load |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+    let mut out = String::from(
+        "| who waits | p50 ms | p99 ms | p99.9 ms | longest ms | a second | load |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+    );
     let rows = [
         ("hub.lone", "one node sends batches of 100 records, the next when the last is acknowledged"),
         ("hub.busy", "the same with five nodes at once, 10 M readings stored, queries and MQTT running: records"),
@@ -290,7 +291,8 @@ fn queries(figures: &Figures) -> String {
 }
 
 fn year(figures: &Figures) -> String {
-    let mut out = String::from("| the accelerated year | first 30 days at the bound | last 30 days |\n| --- | ---: | ---: |\n");
+    let mut out =
+        String::from("| the accelerated year | first 30 days at the bound | last 30 days |\n| --- | ---: | ---: |\n");
     let rows = [
         ("anon-mb", "anonymous memory, MB"),
         ("rss-mb", "resident memory, MB"),

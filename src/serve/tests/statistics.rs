@@ -42,8 +42,8 @@ fn one(value: f64) -> Value {
         "last": value, "p50": value, "p95": value, "p99": value})
 }
 
-fn with(mut object: Value, more: Value) -> Value {
-    object.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+fn with(mut object: Value, mut more: Value) -> Value {
+    object.as_object_mut().unwrap().append(more.as_object_mut().unwrap());
     object
 }
 

@@ -132,7 +132,7 @@ pub fn remove_leftovers(database: &Path) {
     for (path, bytes) in leftovers(database) {
         match fs::remove_file(&path) {
             Ok(()) => {
-                tracing::warn!(path = %path.display(), bytes, "what an unfinished compaction had left was removed")
+                tracing::warn!(path = %path.display(), bytes, "what an unfinished compaction had left was removed");
             }
             Err(error) => {
                 tracing::warn!(%error, path = %path.display(), "what an unfinished compaction had left was not removed");

@@ -177,8 +177,8 @@ impl Buckets {
             Width::Months(months) => {
                 let months = index * i64::from(months);
                 i32::try_from(2000 + months.div_euclid(12)).ok().and_then(|year| {
-                    let month0 = u32::try_from(months.rem_euclid(12)).unwrap_or(0);
-                    NaiveDate::from_ymd_opt(year, month0 + 1, 1)
+                    let of_year = u32::try_from(months.rem_euclid(12)).unwrap_or(0);
+                    NaiveDate::from_ymd_opt(year, of_year + 1, 1)
                 })
             }
         };

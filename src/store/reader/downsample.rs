@@ -211,9 +211,7 @@ mod tests {
         let stretches = wanted - 2;
         let inner = points.len() - 2;
         let mut parts: Vec<Vec<Point>> = vec![vec![points[0]]];
-        parts.extend(
-            (0..stretches).map(|s| points[1 + s * inner / stretches..1 + (s + 1) * inner / stretches].to_vec()),
-        );
+        parts.extend((0..stretches).map(|s| points[1 + s * inner / stretches..=(s + 1) * inner / stretches].to_vec()));
         parts.push(vec![points[points.len() - 1]]);
         let mut chosen = vec![points[0]];
         for s in 1..=stretches {

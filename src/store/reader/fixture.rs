@@ -99,9 +99,9 @@ impl Fixture {
             self.root.execute_batch(&sql).unwrap();
             day = next;
         }
-        self.note("rolled-hours", hours.micros().to_string());
-        self.note("rolled-days", days.micros().to_string());
-        self.note("timezone", zone.name().into());
+        self.note("rolled-hours", &hours.micros().to_string());
+        self.note("rolled-days", &days.micros().to_string());
+        self.note("timezone", zone.name());
     }
 
     /// Computes an hour of a series again.
@@ -119,10 +119,10 @@ impl Fixture {
     /// Removes the readings before `before`, as retention does.
     pub(crate) fn expire(&self, before: Timestamp) {
         self.root.execute_batch(&format!("DELETE FROM g.readings WHERE ts < {}", literal(before))).unwrap();
-        self.note("expired-before", before.micros().to_string());
+        self.note("expired-before", &before.micros().to_string());
     }
 
-    pub(crate) fn note(&self, key: &str, value: String) {
+    pub(crate) fn note(&self, key: &str, value: &str) {
         self.root.execute("DELETE FROM g.meta WHERE key = ?", params![key]).unwrap();
         self.root.execute("INSERT INTO g.meta VALUES (?, ?)", params![key, value]).unwrap();
     }

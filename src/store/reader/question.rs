@@ -54,7 +54,7 @@ impl Grouping {
     pub(super) fn texts(&self) -> HashMap<String, usize> {
         let texts: Vec<String> = match self {
             Self::Series(ids) | Self::Nodes(ids) => ids.iter().map(i32::to_string).collect(),
-            Self::Metrics(names) => names.iter().map(|name| name.to_string()).collect(),
+            Self::Metrics(names) => names.iter().map(ToString::to_string).collect(),
             Self::Together => vec!["0".into()],
         };
         texts.into_iter().zip(0..).collect()

@@ -4,7 +4,7 @@
 //! **Not damage** is a lock, a missing permission, no space, too little memory, or a signal from outside: it is tried again
 //! for ever, with growing pauses, and nothing is touched. **Damage** is what DuckDB names as corruption, commits behind a
 //! frame of the WAL whose length is wrong, or the same abort twice. Each of these steps is followed by another try: put
-//! wrong bits right where the checksums tell which, cut the WAL at the damage, put the WAL aside, salvage what can be read
+//! wrong bits right where the checksums tell which, replace a header that a checkpoint left half written, cut the WAL at the damage, put the WAL aside, salvage what can be read
 //! of the database, put the database aside and begin a new one. What is cut or put aside is kept for a person.
 //!
 //! The child opens the file read-only: a replay happens in memory then, and the files stay as they are whatever becomes
@@ -74,6 +74,7 @@ pub(super) fn start(config: &config::Store, metrics: &Metrics, watch: &mut dyn W
     let mut examiner = Examiner::new(config);
     examiner.thorough = suspected != Suspected::Nothing;
     let mut repair = Repair::new(config);
+    repair.remove_leftovers();
     let mut waiting = Waiting::default();
     let mut steps = 0;
     // Of this process: the child's successes in between do not count.

@@ -1,5 +1,5 @@
-//! The steps of a repair, in their order: put wrong bits right, cut the WAL, put it aside, salvage what can be read of the
-//! database, put everything aside.
+//! The steps of a repair, in their order: put wrong bits right, replace a header, cut the WAL, put it aside, salvage what can
+//! be read of the database, put everything aside.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -41,6 +41,11 @@ pub enum Step {
     PutRight {
         /// Which.
         flips: Vec<Flip>,
+    },
+    /// One of the two headers that checkpoints write in turn is damaged, and the other takes its place.
+    SpareHeader {
+        /// Where the damaged one is.
+        at: u64,
     },
     /// The WAL ends at byte `at` from now on.
     Cut {
@@ -85,14 +90,17 @@ impl Step {
         match self {
             Self::Finish => "put the salvaged database in the place of the damaged one".to_owned(),
             Self::PutRight { flips } => {
-                let bits: u32 = flips.iter().map(|f| f.bits.count_ones()).sum();
-                let bits = if bits == 1 { "1 wrong bit".to_owned() } else { format!("{bits} wrong bits") };
+                let bits =
+                    if flips.len() == 1 { "1 wrong bit".to_owned() } else { format!("{} wrong bits", flips.len()) };
                 let at: Vec<String> = flips.iter().take(5).map(|f| f.at.to_string()).collect();
                 let more = if flips.len() > at.len() { " and others" } else { "" };
                 format!(
                     "put {bits} of the database right, which the checksums tell (at byte {}{more}): nothing is lost",
                     at.join(", ")
                 )
+            }
+            Self::SpareHeader { at } => {
+                format!("replace the damaged header at byte {at} of the database by the other one: nothing is lost")
             }
             Self::Cut { wal, at, len, commits } => format!(
                 "cut {} at byte {at} of {len}: the database loses {} behind it",
@@ -140,6 +148,15 @@ impl Repair {
         }
     }
 
+    /// Removes the half of a new database that a start has left which was ended in the middle of a salvage.
+    pub fn remove_leftovers(&self) {
+        let making = self.files.salvage();
+        for path in [wal_of(&making), making] {
+            // That there is none is the rule, and one that stays is overwritten by the next salvage.
+            let _ = fs::remove_file(path);
+        }
+    }
+
     /// What is to be done about `damage` next. Reads the WAL once, and the database where its blocks may be damaged.
     ///
     /// # Errors
@@ -154,6 +171,12 @@ impl Repair {
             if !flips.is_empty() {
                 return Ok(Step::PutRight { flips });
             }
+        }
+        if damage.at.is_none()
+            && !damage.attached
+            && let Ok(Some(at)) = blocks::spare_header(self.files.database(), &self.files.wal())
+        {
+            return Ok(Step::SpareHeader { at });
         }
         let wal = if damage.checkpoint_wal { self.files.checkpoint_wal() } else { self.files.wal() };
         let len = len_of(&wal);
@@ -208,19 +231,25 @@ impl Repair {
         let set = match (self.set.take(), step) {
             (Some(set), _) => set,
             // Nothing is lost by these, or moved as it is.
-            (None, Step::PutRight { .. } | Step::Salvage { .. } | Step::Finish) => Set::empty(&self.files)?,
+            (None, Step::PutRight { .. } | Step::SpareHeader { .. } | Step::Salvage { .. } | Step::Finish) => {
+                Set::empty(&self.files)?
+            }
             (None, _) => Set::copy(&self.files, watch)?,
         };
         let set = self.set.insert(set);
         match step {
             Step::PutRight { flips } => {
-                // First the note: with it the bits can be told after a power cut in between.
+                // First the note: what is changed can be told after a power cut, too.
                 for flip in flips {
-                    set.note(&format!("byte {}: bits {:#x} of the word are wrong", flip.at, flip.bits));
+                    set.note(&format!("bit {} of byte {} is wrong", flip.bit, flip.at));
                 }
                 let database = self.files.database();
                 blocks::put_right(database, flips).map_err(io_at(database))?;
                 self.put_right = true;
+            }
+            Step::SpareHeader { at } => {
+                let database = self.files.database();
+                blocks::replace_header(database, *at).map_err(io_at(database))?;
             }
             Step::Cut { wal, at, .. } => {
                 let cut =
@@ -287,10 +316,7 @@ impl Repair {
                 Ok(Ok(report))
             }
             Err(why) => {
-                for path in [wal_of(&making), making] {
-                    // Half of it is of no use, and the next attempt removes it.
-                    let _ = fs::remove_file(path);
-                }
+                self.remove_leftovers();
                 Ok(Err(why))
             }
         }

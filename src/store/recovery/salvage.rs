@@ -1,15 +1,20 @@
 //! What can be read of a database with damaged blocks, copied into a new one. Runs in a child process: DuckDB may abort.
 //!
-//! Tables are copied by row groups. One that cannot be read is halved down to [`VECTOR`] rows, which DuckDB reads at once,
-//! so that a damaged block takes with it what is in it and at most a vector on each side. Of readings, a damaged `lag` alone
+//! Tables are copied in ranges of their row numbers. One that cannot be read is halved down to [`VECTOR`] rows, which DuckDB
+//! reads at once, so that a damaged block takes with it what is in it and less than a vector on each side. Of readings, a damaged `lag` alone
 //! costs that column: the time counts as not verified then.
 
+mod rollups;
+
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use duckdb::Connection;
 use serde::{Deserialize, Serialize};
+
+use rollups::Rollups;
 
 use super::verdict;
 use crate::config;
@@ -18,9 +23,9 @@ use crate::store::{last_batch, schema};
 
 /// Rows that DuckDB reads at once; a block that one of them is in has to be sound.
 const VECTOR: i64 = 2_048;
-/// Rows of a row group, where the file does not tell how many it has.
-const ROW_GROUP: i64 = 122_880;
-/// What is not copied by then is lost: a start must come to its end. Some 10 million readings take a minute on a slow board.
+/// Rows that are copied at once: as many as a row group has.
+const AT_ONCE: i64 = 122_880;
+/// What is not copied by then is lost: a start must come to its end.
 pub const TIME: Duration = Duration::from_secs(3_600);
 /// Name of the source of nodes, and of the node of series, whose own names could not be read.
 const NAMELESS: &str = "salvaged";
@@ -38,6 +43,8 @@ pub struct Report {
     pub others: Vec<(String, i64)>,
     /// Nodes and series whose names could not be read.
     pub nameless: i64,
+    /// Lost rollups that the daemon computes again, because their readings are there.
+    pub again: usize,
 }
 
 impl std::fmt::Display for Report {
@@ -48,6 +55,9 @@ impl std::fmt::Display for Report {
         }
         for (table, rows) in &self.others {
             write!(f, ", {rows} rows of {table} lost")?;
+        }
+        if self.again > 0 {
+            write!(f, ", {} rollups to be computed again", self.again)?;
         }
         if self.nameless > 0 {
             write!(f, ", {} nodes and series without their names", self.nameless)?;
@@ -137,6 +147,18 @@ impl Copy<'_> {
             last_batch::KEY
         ))?;
         report.nameless = self.name_nameless()?;
+        if let Some(rollups) = Rollups::of(self.connection)? {
+            let lost = |table: &str| report.others.iter().any(|(of, _)| of == table);
+            if lost("meta") {
+                rollups.tell_meta()?;
+            }
+            if lost("hourly") {
+                report.again += rollups.mark_hours()?;
+            }
+            if lost("daily") {
+                report.again += rollups.mark_days()?;
+            }
+        }
         Ok(report)
     }
 
@@ -147,69 +169,101 @@ impl Copy<'_> {
              AND table_name = '{table}') ORDER BY column_index"
         ))?;
         let columns: Vec<String> = columns.iter().map(|c| format!("\"{c}\"")).collect();
-        let last: Option<i64> =
-            self.connection.query_row(&format!("SELECT max(rowid) FROM g.main.\"{table}\""), [], |r| r.get(0))?;
+        let sql = format!("SELECT min(rowid), max(rowid) + 1 FROM g.main.\"{table}\"");
+        let (first, end): (Option<i64>, Option<i64>) =
+            self.connection.query_row(&sql, [], |r| Ok((r.get(0)?, r.get(1)?)))?;
         let mut rows = Rows::default();
-        let Some(last) = last else { return Ok(rows) };
-        let mut from = 0;
-        for group in self.row_groups(table, last + 1) {
-            self.range(table, &columns, from, group, &mut rows)?;
-            from += group;
+        let (Some(mut from), Some(end)) = (first, end) else { return Ok(rows) };
+        while from < end {
+            let to = end.min(from + AT_ONCE);
+            self.range(table, &columns, from..to, &mut rows)?;
+            from = to;
         }
         Ok(rows)
     }
 
-    /// How many rows each row group of `table` has, deleted ones included; together at least `all`.
-    fn row_groups(&self, table: &str, all: i64) -> Vec<i64> {
-        let sql = format!(
-            "SELECT sum(count)::BIGINT FROM pragma_storage_info('g.main.{table}') \
-             WHERE column_id = 0 AND segment_type = 'VALIDITY' GROUP BY row_group_id ORDER BY row_group_id"
-        );
-        let groups: duckdb::Result<Vec<i64>> =
-            self.connection.prepare(&sql).and_then(|mut s| s.query_map([], |r| r.get(0)).and_then(Iterator::collect));
-        let mut groups = groups.unwrap_or_default();
-        let mut missing = all - groups.iter().sum::<i64>();
-        while missing > 0 {
-            groups.push(missing.min(ROW_GROUP));
-            missing -= ROW_GROUP;
-        }
-        groups
-    }
-
-    /// Copies `n` rows from row `from` on, or as many of them as can be read.
-    fn range(&self, table: &str, columns: &[String], from: i64, n: i64, rows: &mut Rows) -> duckdb::Result<()> {
+    /// Copies these rows, or as many of them as can be read.
+    fn range(&self, table: &str, columns: &[String], ids: Range<i64>, rows: &mut Rows) -> duckdb::Result<()> {
         if Instant::now() >= self.until {
             return Ok(());
         }
-        let Err(error) = self.insert(table, columns, from, n, rows) else { return Ok(()) };
+        let Err(error) = self.insert(table, columns, &ids, rows) else { return Ok(()) };
         self.unreadable(error)?;
-        if n > VECTOR {
-            let half = (n + VECTOR - 1) / VECTOR / 2 * VECTOR;
-            self.range(table, columns, from, half, rows)?;
-            return self.range(table, columns, from + half, n - half, rows);
+        if ids.end - ids.start > VECTOR {
+            let middle = ids.start.midpoint(ids.end);
+            self.range(table, columns, ids.start..middle, rows)?;
+            return self.range(table, columns, middle..ids.end, rows);
         }
-        if table == "readings" {
-            let without: Vec<String> = columns.iter().filter(|c| *c != "\"lag\"").cloned().collect();
+        let part = self.readable(table, columns, &ids)?;
+        self.without_lag(table, columns, ids.start..part.start, rows)?;
+        if !part.is_empty() {
+            self.insert(table, columns, &part, rows)?;
+        }
+        self.without_lag(table, columns, part.end..ids.end, rows)
+    }
+
+    /// Of readings, copies what can be read without the lag.
+    fn without_lag(&self, table: &str, columns: &[String], ids: Range<i64>, rows: &mut Rows) -> duckdb::Result<()> {
+        if table != "readings" || ids.is_empty() {
+            return Ok(());
+        }
+        let columns: Vec<String> = columns.iter().filter(|c| *c != "\"lag\"").cloned().collect();
+        let part = self.readable(table, &columns, &ids)?;
+        if !part.is_empty() {
             let before = rows.copied;
-            match self.insert(table, &without, from, n, rows) {
-                Ok(()) => rows.partly += rows.copied - before,
-                Err(error) => self.unreadable(error)?,
-            }
+            self.insert(table, &columns, &part, rows)?;
+            rows.partly += rows.copied - before;
         }
         Ok(())
     }
 
-    fn insert(&self, table: &str, columns: &[String], from: i64, n: i64, rows: &mut Rows) -> duckdb::Result<()> {
+    /// The part of at most a vector's rows that can be read. They lie in two vectors at the most, so it is at the beginning or
+    /// at the end; where a vector begins cannot be told from the numbers of the rows.
+    fn readable(&self, table: &str, columns: &[String], ids: &Range<i64>) -> duckdb::Result<Range<i64>> {
+        let can = |part: Range<i64>| self.can_read(table, columns, &part);
+        if can(ids.clone())? {
+            return Ok(ids.clone());
+        }
+        let (mut good, mut bad) = (ids.start, ids.end);
+        if can(good..good + 1)? {
+            while bad - good > 1 {
+                let middle = good.midpoint(bad);
+                if can(ids.start..middle)? { good = middle } else { bad = middle }
+            }
+            return Ok(ids.start..good);
+        }
+        let (mut bad, mut good) = (ids.start, ids.end);
+        if can(good - 1..good)? {
+            while good - bad > 1 {
+                let middle = bad.midpoint(good);
+                if can(middle..ids.end)? { good = middle } else { bad = middle }
+            }
+        }
+        Ok(good..ids.end)
+    }
+
+    fn can_read(&self, table: &str, columns: &[String], ids: &Range<i64>) -> duckdb::Result<bool> {
+        // Something of each value has to come out, or it would not be read.
+        let sql = format!(
+            "SELECT bit_xor(hash({})) FROM g.main.\"{table}\" WHERE rowid >= {} AND rowid < {}",
+            columns.join(", "),
+            ids.start,
+            ids.end
+        );
+        match self.connection.query_row(&sql, [], |_| Ok(())) {
+            Ok(()) => Ok(true),
+            Err(error) => self.unreadable(error).map(|()| false),
+        }
+    }
+
+    fn insert(&self, table: &str, columns: &[String], ids: &Range<i64>, rows: &mut Rows) -> duckdb::Result<()> {
         let columns = columns.join(", ");
-        let copied = self.connection.execute(
-            &format!(
-                "INSERT INTO n.main.\"{table}\" ({columns}) SELECT {columns} FROM g.main.\"{table}\" \
-                 WHERE rowid >= {from} AND rowid < {}",
-                from + n
-            ),
-            [],
-        )?;
-        rows.copied += i64::try_from(copied).unwrap_or(0);
+        let sql = format!(
+            "INSERT INTO n.main.\"{table}\" ({columns}) SELECT {columns} FROM g.main.\"{table}\" \
+             WHERE rowid >= {} AND rowid < {}",
+            ids.start, ids.end
+        );
+        rows.copied += i64::try_from(self.connection.execute(&sql, [])?).unwrap_or(0);
         Ok(())
     }
 

@@ -125,29 +125,42 @@ fn ends_with_commit(reader: &mut (impl Read + Seek), len: u64) -> io::Result<boo
 fn header_len(reader: &mut impl Read) -> io::Result<Option<u64>> {
     let mut head = Vec::new();
     reader.take(256).read_to_end(&mut head)?;
-    Ok(parse_header(&head).map(|rest| (head.len() - rest.len()) as u64))
+    Ok(parse_header(&head).map(|(rest, _)| (head.len() - rest.len()) as u64))
 }
 
-fn parse_header(head: &[u8]) -> Option<&[u8]> {
+/// The checkpoint that the WAL follows: it belongs to a database of this iteration. `None` without a header.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn iteration(path: &Path) -> io::Result<Option<u64>> {
+    let mut head = Vec::new();
+    File::open(path)?.take(256).read_to_end(&mut head)?;
+    Ok(parse_header(&head).map(|(_, iteration)| iteration))
+}
+
+/// What is behind the header, and the iteration that it names.
+fn parse_header(head: &[u8]) -> Option<(&[u8], u64)> {
     const VERSION: &[u8] = &[0x64, 0x00, 0x62, 0x65, 0x00, 0x02];
     let mut rest = head.strip_prefix(VERSION)?;
     if let Some(list) = rest.strip_prefix(&[0x66, 0x00]) {
         let (&count, list) = list.split_first()?;
         rest = list;
         for _ in 0..count {
-            rest = varint(rest)?;
+            (rest, _) = varint(rest)?;
         }
     }
-    if let Some(iteration) = rest.strip_prefix(&[0x67, 0x00]) {
-        rest = varint(iteration)?;
+    let mut iteration = 0;
+    if let Some(number) = rest.strip_prefix(&[0x67, 0x00]) {
+        (rest, iteration) = varint(number)?;
     }
-    rest.strip_prefix(&[0xff, 0xff])
+    Some((rest.strip_prefix(&[0xff, 0xff])?, iteration))
 }
 
-/// What is behind a number of seven bits a byte.
-fn varint(bytes: &[u8]) -> Option<&[u8]> {
+/// A number of seven bits a byte, the low ones first, and what is behind it.
+fn varint(bytes: &[u8]) -> Option<(&[u8], u64)> {
     let end = bytes.iter().take(10).position(|b| b & 0x80 == 0)?;
-    Some(&bytes[end + 1..])
+    let number = bytes[..=end].iter().rev().fold(0_u64, |n, b| n << 7 | u64::from(b & 0x7f));
+    Some((&bytes[end + 1..], number))
 }
 
 #[cfg(test)]
@@ -198,6 +211,15 @@ mod tests {
         wal[mark + 3] ^= 0x40;
         let found = scan(write(&wal).path()).unwrap();
         assert_eq!((found.good, found.commits, found.behind, found.damaged), (second as u64, 1, 1, true));
+    }
+
+    #[test]
+    fn the_header_names_the_checkpoint_that_it_follows() {
+        assert_eq!(iteration(write(HEADER).path()).unwrap(), Some(0));
+        let later = [&HEADER[..14], &[0xad, 0x82, 0x01, 0xff, 0xff], &[1, 2, 3]].concat();
+        assert_eq!(iteration(write(&later).path()).unwrap(), Some(1 << 14 | 2 << 7 | 0x2d));
+        assert_eq!(scan(write(&later).path()).unwrap().good, 19);
+        assert_eq!(iteration(write(&HEADER[..10]).path()).unwrap(), None);
     }
 
     #[test]

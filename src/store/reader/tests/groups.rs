@@ -142,7 +142,7 @@ fn days_of_the_zone_before_are_not_taken_for_others() {
     f.expire(Timestamp(JUNE + 5 * DAY));
     // The gateway moves to Berlin: days that can be computed again are, and the others stay.
     f.root.execute_batch("DELETE FROM g.daily WHERE bucket >= '2025-06-06'").unwrap();
-    f.note("timezone", "Europe/Berlin".into());
+    f.note("timezone", "Europe/Berlin");
     let asked = question(&[Aggregate::Count, Aggregate::Sum, Aggregate::P50], Grouping::Series(vec![1]));
     let buckets = Buckets::new("1d".parse().unwrap(), Tz::Europe__Berlin);
     let days = buckets.edges(Timestamp(JUNE + 22 * HOUR), Timestamp(JUNE + 4 * DAY), 10);

@@ -18,6 +18,7 @@ const SERIES: [(i32, i32, &str); 4] =
     [(1, 1, "temperature"), (2, 1, "humidity"), (3, 2, "temperature"), (4, 2, "energy")];
 
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a choice of its own")]
 struct Scenario {
     autumn: bool,
     /// Which of the series have values of which kind.
@@ -193,7 +194,7 @@ impl World {
                 let Some(before) = days.map(|days| begin(days).min(expired)) else { continue };
                 let sql = format!("DELETE FROM g.{table} WHERE bucket < {}", literal(before));
                 world.store.root.execute_batch(&sql).unwrap();
-                world.store.note(&format!("{table}-before"), before.micros().to_string());
+                world.store.note(&format!("{table}-before"), &before.micros().to_string());
             }
         }
         world.store.root.execute_batch("COMMIT").unwrap();
