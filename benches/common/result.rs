@@ -10,10 +10,10 @@ use serde_json::json;
 
 use super::machine;
 
-/// The folder of results and databases: `GADWALL_BENCH_DIR`, which `deploy/run-benchmarks` sets.
+/// The folder of results and databases: `BENCH_DIR`, which `deploy/run-benchmarks` sets.
 pub fn folder() -> anyhow::Result<PathBuf> {
-    let folder = std::env::var_os("GADWALL_BENCH_DIR")
-        .context("GADWALL_BENCH_DIR names the folder for databases and results; deploy/run-benchmarks sets it")?;
+    let folder = std::env::var_os("BENCH_DIR")
+        .context("BENCH_DIR names the folder for databases and results; deploy/run-benchmarks sets it")?;
     let folder = PathBuf::from(folder);
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     Ok(folder)
@@ -37,8 +37,8 @@ pub fn record_with(key: &str, unit: &str, runs: &[f64], note: &str) -> anyhow::R
         "note": note,
         "load": machine::load(),
         "at": chrono::Utc::now().format("%Y-%m-%d %H:%M").to_string(),
-        "commit": env("GADWALL_BENCH_COMMIT"),
-        "mode": env("GADWALL_BENCH_MODE"),
+        "commit": env("BENCH_COMMIT"),
+        "mode": env("BENCH_MODE"),
     });
     let file = folder()?.join("results.jsonl");
     let mut file =

@@ -48,7 +48,7 @@ fn main() -> anyhow::Result<()> {
 
 /// Whether the run is to take minutes instead of as long as it needs.
 fn quick() -> bool {
-    std::env::var("GADWALL_BENCH_MODE").as_deref() != Ok("full")
+    std::env::var("BENCH_MODE").as_deref() != Ok("full")
 }
 
 /// A database of `compare build` with so many million readings, copied to where the daemon may change it.

@@ -54,7 +54,7 @@ pub fn run(millions: usize) -> anyhow::Result<()> {
             ask(daemon.address(), millions, 13, &stop),
         ],
     };
-    let seconds = if quick() { 20 } else { 600 };
+    let seconds = if quick() { 20 } else { 300 };
     let peak = watch(daemon.id(), Duration::from_secs(seconds))?;
     stop.store(true, Ordering::Release);
     let mut counts = load.join()?;

@@ -36,7 +36,7 @@ type Contender = fn(&Broker, usize) -> anyhow::Result<f64>;
 
 /// The contenders in turn, then the waits.
 pub fn run() -> anyhow::Result<()> {
-    let (rounds, messages) = if quick() { (3, 5_000) } else { (7, 50_000) };
+    let (rounds, messages) = if quick() { (3, 5_000) } else { (7, 100_000) };
     let contenders: [(&str, Contender); 3] = [("durable", durable), ("decode", decode), ("discard", discard)];
     let mut rates = [const { Vec::new() }; 3];
     for round in 0..rounds {
@@ -186,7 +186,7 @@ fn waits() -> anyhow::Result<()> {
     );
     let mut daemon = Setup::new(&config).start();
     let mut peer = broker.accept()?;
-    let messages = PACE * if quick() { 15 } else { 300 };
+    let messages = PACE * if quick() { 15 } else { 120 };
     let begun = Instant::now();
     for n in 0..messages {
         let due = begun + Duration::from_secs(1) * n / PACE;

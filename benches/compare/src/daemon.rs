@@ -15,10 +15,10 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Starts the binary that `GADWALL_BIN` names on `database`.
+    /// Starts the binary that `BENCH_DAEMON` names on `database`.
     pub fn start(database: &Path) -> anyhow::Result<Self> {
         let program = PathBuf::from(
-            std::env::var_os("GADWALL_BIN").context("GADWALL_BIN names the daemon; deploy/run-benchmarks sets it")?,
+            std::env::var_os("BENCH_DAEMON").context("BENCH_DAEMON names the daemon; deploy/run-benchmarks sets it")?,
         );
         let folder = database.parent().context("the database is in a folder")?;
         let config = folder.join("gadwall.toml");

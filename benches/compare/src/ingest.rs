@@ -36,7 +36,7 @@ const CONTENDERS: [&str; 5] = ["ours", "ours-stamped", "ours-mixed", "sqlite", "
 
 /// All sizes and contenders in turn, several rounds.
 pub fn run() -> anyhow::Result<()> {
-    let rounds = if quick() { 2 } else { 5 };
+    let rounds = if quick() { 2 } else { 3 };
     for (rows, full, few) in SIZES {
         let commits = if quick() { few } else { full };
         let mut reports: Vec<Vec<Value>> = vec![Vec::new(); CONTENDERS.len()];

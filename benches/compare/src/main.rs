@@ -15,10 +15,11 @@ mod ours;
 mod queries;
 mod report;
 mod sqlite;
+mod storage;
 
 use anyhow::bail;
 
-const USAGE: &str = "usage: compare ingest | build | queries | report FILE";
+const USAGE: &str = "usage: compare ingest | build | queries | storage DATABASE | report PAGE";
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -30,6 +31,7 @@ fn main() -> anyhow::Result<()> {
         ["one", rest @ ..] => ingest::one(rest),
         ["build"] => build::run(),
         ["queries"] => queries::run(),
+        ["storage", file] => storage::run(file.as_ref()),
         ["report", file] => report::run(file.as_ref()),
         _ => bail!("{USAGE}"),
     }
@@ -37,7 +39,7 @@ fn main() -> anyhow::Result<()> {
 
 /// Whether the run is to take minutes instead of as long as it needs.
 fn quick() -> bool {
-    std::env::var("GADWALL_BENCH_MODE").as_deref() != Ok("full")
+    std::env::var("BENCH_MODE").as_deref() != Ok("full")
 }
 
 /// A row as the contenders take it: series, microseconds since 1970, value.

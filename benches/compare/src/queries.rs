@@ -32,6 +32,8 @@ struct Question {
     /// SQLite's, and the key that suits it.
     sqlite: String,
     key: Key,
+    /// The same for a SQLite that was built without its percentiles, as most are.
+    plain: Option<String>,
     /// Where the daemon's answer has what the first column of each row sums up to, to see that all answer the same.
     check: fn(&Value) -> Option<f64>,
 }
@@ -83,6 +85,18 @@ fn questions(millions: usize) -> Vec<Question> {
     let duck_values = "count(*), min(value), max(value), avg(value), quantile_cont(value, [0.5, 0.95, 0.99])::VARCHAR";
     let lite_values = "count(*), min(value), max(value), avg(value), percentile_cont(value, 0.5), \
                        percentile_cont(value, 0.95), percentile_cont(value, 0.99)";
+    // Percentiles by window functions: each value counts as much as it is near to the place that is asked for.
+    let plain = |hour: &str| {
+        let at = |p: f64| format!("sum(value * max(0, 1 - abs(i - (n - 1) * {p})))");
+        format!(
+            "SELECT count(*), min(value), max(value), avg(value), {}, {}, {} FROM (SELECT {hour} AS h, value, \
+             row_number() OVER (PARTITION BY {hour} ORDER BY value) - 1 AS i, count(*) OVER (PARTITION BY {hour}) AS n \
+             {lite_month}) GROUP BY h",
+            at(0.5),
+            at(0.95),
+            at(0.99)
+        )
+    };
     vec![
         Question {
             name: "hourly",
@@ -90,6 +104,7 @@ fn questions(millions: usize) -> Vec<Question> {
             duckdb: format!("SELECT {duck_values} {duck_month} GROUP BY time_bucket(INTERVAL 1 hour, ts)"),
             sqlite: format!("SELECT {lite_values} {lite_month} GROUP BY ts / 3600000000"),
             key: Key::Series,
+            plain: Some(plain("ts / 3600000000")),
             check: |answer| Some(counts(answer.get("rows")?)),
         },
         Question {
@@ -98,6 +113,7 @@ fn questions(millions: usize) -> Vec<Question> {
             duckdb: format!("SELECT {duck_values} {duck_month}"),
             sqlite: format!("SELECT {lite_values} {lite_month}"),
             key: Key::Series,
+            plain: Some(plain("0")),
             check: |answer| answer.pointer("/metrics/0/count")?.as_f64(),
         },
         Question {
@@ -106,6 +122,7 @@ fn questions(millions: usize) -> Vec<Question> {
             duckdb: format!("SELECT 1, epoch_us(ts), value {duck_day} ORDER BY ts"),
             sqlite: format!("SELECT 1, ts, value {lite_day} ORDER BY ts"),
             key: Key::Series,
+            plain: None,
             check: |answer| Some(answer.get("readings")?.as_array()?.len() as f64),
         },
         Question {
@@ -123,6 +140,7 @@ fn questions(millions: usize) -> Vec<Question> {
                 day * 1_000_000
             ),
             key: Key::Time,
+            plain: None,
             check: |answer| Some(counts(answer.get("rows")?)),
         },
     ]
@@ -142,40 +160,49 @@ fn ask(millions: usize, question: &Question, daemon: &Daemon, bare: &Connection,
     let mut statement = bare.prepare(&question.duckdb.replace("{series}", &id.to_string()))?;
     let lite = Sqlite::open(&sqlite(millions, question.key)?)?;
     let mut other = lite.prepare(&question.sqlite)?;
+    let mut plain = question.plain.as_ref().map(|sql| lite.prepare(sql)).transpose()?;
     let mut duckdb = || -> anyhow::Result<f64> {
         let rows = statement.query_map([], |row| row.get::<_, i64>(0))?;
         Ok(rows.collect::<Result<Vec<i64>, _>>()?.iter().sum::<i64>() as f64)
     };
-    let mut sqlite = || -> anyhow::Result<f64> {
-        let mut rows = other.query([])?;
-        let mut sum = 0;
-        while let Some(row) = rows.next()? {
-            sum += row.get::<_, i64>(0)?;
-            // Whoever asks also reads the other columns.
-            for column in 1..row.as_ref().column_count() {
-                row.get_ref(column)?;
-            }
-        }
-        Ok(sum as f64)
-    };
     let answer = daemon.json(&question.route)?;
     let ours = (question.check)(&answer).with_context(|| format!("{}: not as expected: {answer}", question.name))?;
-    let (theirs, alone) = (sqlite()?, duckdb()?);
+    let (theirs, alone) = (read(&mut other)?, duckdb()?);
     ensure!(
-        ours == theirs && ours == alone && ours > 0.0,
-        "{}: the daemon has {ours} readings, SQLite {theirs}, DuckDB {alone}",
+        ours == theirs[0] && ours == alone && ours > 0.0,
+        "{}: the daemon has {ours} readings, SQLite {theirs:?}, DuckDB {alone}",
         question.name
     );
-    let mut times = [const { Vec::new() }; 3];
+    if let Some(plain) = &mut plain {
+        let found = read(plain)?;
+        let near = |(a, b): (&f64, &f64)| (a - b).abs() <= 1e-6 * a.abs().max(1.0);
+        ensure!(theirs.iter().zip(&found).all(near), "{}: SQLite says {theirs:?} and {found:?}", question.name);
+    }
+    let mut times = [const { Vec::new() }; 4];
     for _ in 0..repeat {
         times[0].push(timed(|| daemon.get(&question.route).map(drop))?);
         times[1].push(timed(|| duckdb().map(drop))?);
-        times[2].push(timed(|| sqlite().map(drop))?);
+        times[2].push(timed(|| read(&mut other).map(drop))?);
+        if let Some(plain) = &mut plain {
+            times[3].push(timed(|| read(plain).map(drop))?);
+        }
     }
-    for (who, runs) in ["ours", "bare", "sqlite"].iter().zip(&times) {
+    for (who, runs) in ["ours", "bare", "sqlite", "plain"].iter().zip(&times).filter(|(_, runs)| !runs.is_empty()) {
         record(&format!("query.{millions}m.{}.{who}", question.name), "ms", runs)?;
     }
     Ok(())
+}
+
+/// Reads all rows of an answer: the sum of each column.
+fn read(statement: &mut rusqlite::Statement<'_>) -> anyhow::Result<Vec<f64>> {
+    let mut sums = vec![0.0; statement.column_count()];
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        for (column, sum) in sums.iter_mut().enumerate() {
+            *sum += row.get::<_, f64>(column)?;
+        }
+    }
+    Ok(sums)
 }
 
 /// The newest values of one node: the daemon has them in memory.
