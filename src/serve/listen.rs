@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
@@ -29,6 +30,10 @@ use crate::config;
 
 /// Longest request header, and most of an answer that waits for the socket beside the page in hand.
 const BUFFER: usize = 16 * 1024;
+
+/// Connections that the kernel keeps until they are accepted. Above, it drops the first packet of one, and the client tries again
+/// after a second, and after three.
+const BACKLOG: u32 = 1_024;
 
 /// First and longest pause after a failed accept.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
@@ -44,7 +49,7 @@ pub async fn bind(config: &config::Http) -> io::Result<TcpListener> {
         let text = format!("[http] listen: {address} is open to other machines, which needs token-file");
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     }
-    TcpListener::bind(address).await.map_err(|e| {
+    listen(address).map_err(|e| {
         let why = match e.kind() {
             io::ErrorKind::AddrInUse => "the address is in use by another program".to_owned(),
             io::ErrorKind::AddrNotAvailable => "this machine does not have the address".to_owned(),
@@ -53,6 +58,14 @@ pub async fn bind(config: &config::Http) -> io::Result<TcpListener> {
         };
         io::Error::new(e.kind(), format!("[http] listen: cannot listen on {address}: {why}"))
     })
+}
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As every server does: a port whose last connections are not over yet can be taken again.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Answers requests until `stop` is true or its sender is gone. Requests in progress then have two seconds to end.

@@ -68,6 +68,8 @@ pub fn daemon(round: &mut Round) -> String {
         let start = Instant::now();
         rig.daemon.restart();
         slowest = slowest.max(start.elapsed());
+        let stats = rig.daemon.stats();
+        assert_eq!(stats["store"]["recovered"], 0, "a kill is no damage: {}", stats["store"]["recovery"]);
     }
     let counts = rig.finish();
     format!(
