@@ -7,7 +7,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -207,7 +207,8 @@ impl Requests {
         }
         self.looked = Some(Instant::now());
         let path = self.dir.join(REQUEST);
-        let file = match File::open(&path) {
+        // What is no file must not hold the writer up.
+        let file = match File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&path) {
             Ok(file) => file,
             Err(error) => {
                 if error.kind() != io::ErrorKind::NotFound {
@@ -216,6 +217,9 @@ impl Requests {
                 return None;
             }
         };
+        if !file.metadata().is_ok_and(|m| m.is_file()) {
+            return None;
+        }
         if !is_held(&file) {
             tracing::debug!(path = %path.display(), "nobody waits for this request any more: it is removed");
             let _ = fs::remove_file(&path);
@@ -356,6 +360,15 @@ mod tests {
         let asked = look(&mut requests).unwrap();
         drop(request);
         assert!(asked.is_withdrawn());
+    }
+
+    #[test]
+    fn what_is_no_file_is_no_request() {
+        let dir = tempfile::tempdir().unwrap();
+        let fifo = dir.path().join(REQUEST);
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+        assert!(look(&mut requests(dir.path())).is_none(), "and it does not wait for somebody to write into it");
+        assert!(fifo.exists(), "it is somebody else's");
     }
 
     #[test]
