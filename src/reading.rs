@@ -1,6 +1,7 @@
 //! What travels between the stages: a reading, an event, a dead letter, and the envelope that carries those of one
 //! frame or message together with the receipt of its sender.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,6 +14,13 @@ pub const MAX_EXCERPT: usize = 1024;
 
 /// Kind of the event that tells of a node's clock: its time was impossible, or could not be read.
 pub const CLOCK_EVENT: &str = "clock";
+
+/// Kind of the event that tells whether a node is there. Its data is [`ONLINE`] or [`OFFLINE`].
+pub const AVAILABILITY_EVENT: &str = "availability";
+/// The node says, or its broker's will for it, that it is there.
+pub const ONLINE: &str = "online";
+/// The node has gone.
+pub const OFFLINE: &str = "offline";
 
 /// Earliest time of a node that is believed: 2015-01-01T00:00:00Z.
 pub const EARLIEST: Timestamp = Timestamp::from_secs(1_420_070_400);
@@ -65,6 +73,9 @@ pub enum When {
     Stored(Timestamp),
 }
 
+/// A unit of measure: one that is known beforehand, or one that the publisher has told.
+pub type Unit = Cow<'static, str>;
+
 /// One value of one metric of one node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Reading {
@@ -72,8 +83,10 @@ pub struct Reading {
     pub node: Arc<str>,
     /// Name of the metric, such as `temperature`.
     pub metric: Arc<str>,
+    /// The publisher's own name of the metric, where it has another (`Temperature` for `temperature`).
+    pub own_name: Option<Arc<str>>,
     /// Unit of the value, such as `degC`; `None` where the format does not say.
-    pub unit: Option<&'static str>,
+    pub unit: Option<Unit>,
     /// When it was taken.
     pub when: When,
     /// The value; always finite. Booleans are 0 and 1.

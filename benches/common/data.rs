@@ -92,7 +92,7 @@ impl Names {
                 let (series, ts, value) = reading(shape, n);
                 let (node, metric) = &self.0[series];
                 let when = if timed { When::Live(Timestamp(ts)) } else { When::Arrival };
-                Reading { node: Arc::clone(node), metric: Arc::clone(metric), unit: None, when, value }
+                Reading { node: Arc::clone(node), metric: Arc::clone(metric), own_name: None, unit: None, when, value }
             })
             .collect();
         Decoded { readings, ..Decoded::default() }

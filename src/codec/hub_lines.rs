@@ -184,8 +184,15 @@ impl HubLines {
     /// What a registered node sends.
     fn content(&mut self, node: Arc<str>, from: Sender, message: &Message<'_>, content: &mut Decoded) {
         let names = &self.names;
-        let mut reading = |metric: &Arc<str>, unit, when, value| {
-            content.readings.push(Reading { node: Arc::clone(&node), metric: Arc::clone(metric), unit, when, value });
+        let mut reading = |metric: &Arc<str>, unit: Option<&'static str>, when, value| {
+            content.readings.push(Reading {
+                node: Arc::clone(&node),
+                metric: Arc::clone(metric),
+                own_name: None,
+                unit: unit.map(Into::into),
+                when,
+                value,
+            });
         };
         match *message {
             Message::Heartbeat { battery, errors, rssi, uptime, pending, .. } => {

@@ -45,7 +45,7 @@ pub(super) fn name_fault(name: &str) -> Option<String> {
 }
 
 /// The beginning of `text` without control characters, for a person.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let mut short: String = text.chars().take(SHOWN).map(|c| if c.is_control() { '?' } else { c }).collect();
     if text.chars().nth(SHOWN).is_some() {
         short.push_str("...");
@@ -256,7 +256,7 @@ impl<'a> Walk<'a> {
             self.known.insert(Arc::clone(&metric), self.decoded.readings.len());
         }
         let node = Arc::clone(&self.plan.node);
-        self.decoded.readings.push(Reading { node, metric, unit: None, when: When::Arrival, value });
+        self.decoded.readings.push(Reading { node, metric, own_name: None, unit: None, when: When::Arrival, value });
     }
 
     /// Why the value in hand cannot be a reading.

@@ -5,5 +5,6 @@ pub mod json;
 pub mod json_lines;
 mod leaves;
 pub mod lines;
+pub mod payload;
 pub mod time;
 pub mod topic;

@@ -308,6 +308,7 @@ pub(super) mod tests {
         let reading = |i: u32| Reading {
             node: "n".into(),
             metric: "m".into(),
+            own_name: None,
             unit: None,
             when: When::Arrival,
             value: f64::from(i),

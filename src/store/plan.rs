@@ -419,7 +419,7 @@ impl<'a> Planner<'a> {
             id,
             node,
             metric: Arc::clone(&reading.metric),
-            unit: reading.unit.map(Arc::from),
+            unit: reading.unit.as_deref().map(Arc::from),
             newest: None,
         });
         self.plan.series_ids.insert((node, Arc::clone(&reading.metric)), id);

@@ -23,7 +23,7 @@ fn arrival(secs: i64) -> Arrival {
 }
 
 fn reading(node: &str, metric: &str, when: When, value: f64) -> Reading {
-    Reading { node: node.into(), metric: metric.into(), unit: Some("degC"), when, value }
+    Reading { node: node.into(), metric: metric.into(), own_name: None, unit: Some("degC".into()), when, value }
 }
 
 fn at(secs: i64) -> When {

@@ -1,7 +1,10 @@
+use std::borrow::Cow;
+
 use proptest::prelude::*;
 
 use super::*;
 use crate::codec::lines::{Line, Lines};
+use crate::reading::Unit;
 
 const DEVICE: u64 = 11_529_215_046_068_469_763;
 
@@ -20,7 +23,11 @@ fn readings(lines: &[&str]) -> Vec<(String, f64, Option<&'static str>, When)> {
     assert_eq!((content.events.len(), content.dead.len(), signals.len()), (0, 0, 0), "{content:?} {signals:?}");
     let device = DEVICE.to_string();
     assert!(content.readings.iter().all(|r| *r.node == *device));
-    content.readings.into_iter().map(|r| (r.metric.to_string(), r.value, r.unit, r.when)).collect()
+    let known = |unit: Unit| match unit {
+        Cow::Borrowed(unit) => unit,
+        Cow::Owned(unit) => panic!("{unit} is made anew for each reading"),
+    };
+    content.readings.into_iter().map(|r| (r.metric.to_string(), r.value, r.unit.map(known), r.when)).collect()
 }
 
 fn dead(line: &str) -> (DeadReason, String) {
@@ -51,7 +58,8 @@ fn the_worked_example_gives_its_readings_and_one_whole_batch() {
         "SENSOR_RECORD 3 11529215046068469763 1760000030 2153 4870 0",
         "BATCH_COMPLETE 3 11529215046068469763 2",
     ]);
-    let got: Vec<_> = content.readings.iter().map(|r| (&*r.node, &*r.metric, r.unit, r.when, r.value)).collect();
+    let got: Vec<_> =
+        content.readings.iter().map(|r| (&*r.node, &*r.metric, r.unit.as_deref(), r.when, r.value)).collect();
     let node = "11529215046068469763";
     assert_eq!(
         got,

@@ -64,7 +64,7 @@ fn every_numeric_leaf_is_named_by_its_path() {
         ]
     );
     for reading in &got.readings {
-        assert_eq!((&*reading.node, reading.unit, reading.when), ("n", None, When::Arrival));
+        assert_eq!((&*reading.node, &reading.unit, reading.when), ("n", &None, When::Arrival));
         assert!(Arc::ptr_eq(&reading.node, &got.readings[0].node));
     }
 }

@@ -27,7 +27,14 @@ fn acknowledges_only_after_the_commit_and_in_the_order_of_receipt() {
     gateway.wait_subscribed(&broker, "s/first");
     broker.publish(&["-q", "1", "-t", "s/a", "-l"], "1\n2\n3\n");
     let (one, two, three) = (gateway.next(), gateway.next(), gateway.next());
-    let reading = Reading { node: "a".into(), metric: "value".into(), unit: None, when: When::Arrival, value: 1.0 };
+    let reading = Reading {
+        node: "a".into(),
+        metric: "value".into(),
+        own_name: None,
+        unit: None,
+        when: When::Arrival,
+        value: 1.0,
+    };
     assert_eq!(one.content.readings, [reading]);
     assert_eq!((&*one.source, one.waiting), ("home", false));
     let delivery = one.delivery.unwrap();
@@ -318,7 +325,8 @@ fn retained_messages_are_kept_only_with_a_time_of_their_own() {
     let gateway = Gateway::ready(config(broker.port, &["s/{node}"]));
     let timed = gateway.next();
     let at = When::Live(Timestamp::from_secs(1_700_000_000));
-    let reading = Reading { node: "timed".into(), metric: "x".into(), unit: None, when: at, value: 3.0 };
+    let reading =
+        Reading { node: "timed".into(), metric: "x".into(), own_name: None, unit: None, when: at, value: 3.0 };
     assert_eq!(timed.content.readings, [reading]);
     timed.answer(Outcome::Committed);
     gateway.wait_acked(2);

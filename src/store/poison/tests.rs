@@ -5,7 +5,8 @@ const S: i64 = 1_000_000;
 const AT: Timestamp = Timestamp::from_secs(1_760_000_000);
 
 fn envelope(value: f64, delivery: impl Into<Option<Delivery>>) -> Envelope {
-    let reading = Reading { node: "7".into(), metric: "t".into(), unit: None, when: When::Arrival, value };
+    let reading =
+        Reading { node: "7".into(), metric: "t".into(), own_name: None, unit: None, when: When::Arrival, value };
     Envelope {
         source: "home".into(),
         arrival: Arrival { at: AT, boottime: 5, trusted: true },
