@@ -16,6 +16,7 @@
 //! - `service`: the life of the process
 //! - `cli`: the command line
 //! - [`demo`], [`status`]: commands that run and ask a daemon
+//! - [`decode`]: what the daemon would make of some bytes
 //! - `doctor`, `compact`: commands that repair a database and make its file smaller
 
 pub mod budget;
@@ -26,6 +27,7 @@ pub mod codec;
 #[cfg(feature = "store")]
 pub mod compact;
 pub mod config;
+pub mod decode;
 pub mod demo;
 #[cfg(feature = "store")]
 pub mod doctor;

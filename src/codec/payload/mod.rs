@@ -18,7 +18,12 @@ use super::time::Local;
 use crate::reading::Decoded;
 
 pub use super::leaves::MAX_VALUES;
+pub use decoders::{Decoders, Output, Request};
+pub use format::Format;
 
+mod auto;
+mod decoders;
+mod format;
 pub mod found;
 pub mod scalar;
 pub mod vocabulary;
