@@ -16,7 +16,7 @@
 //! - `service`: the life of the process
 //! - `cli`: the command line
 //! - [`demo`], [`status`]: commands that run and ask a daemon
-//! - [`decode`]: what the daemon would make of some bytes
+//! - [`decode`], [`sniff`]: what the daemon would make of some bytes, and of what a broker has
 //! - `doctor`, `compact`: commands that repair a database and make its file smaller
 
 pub mod budget;
@@ -39,6 +39,7 @@ pub mod reading;
 pub mod serve;
 #[cfg(feature = "store")]
 pub mod service;
+pub mod sniff;
 pub mod source;
 pub mod status;
 #[cfg(feature = "store")]

@@ -13,6 +13,7 @@ mod options;
 mod packets;
 mod reason;
 mod session;
+pub mod sniff;
 mod tls;
 
 #[cfg(test)]
