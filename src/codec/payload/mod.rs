@@ -19,9 +19,17 @@ use crate::reading::Decoded;
 
 pub use super::leaves::MAX_VALUES;
 
+pub mod esphome;
+pub mod fields;
 pub mod found;
 pub mod scalar;
+pub mod shelly;
+pub mod tasmota;
 pub mod vocabulary;
+pub mod zigbee2mqtt;
+
+#[cfg(test)]
+mod shown;
 
 /// One message, as a format sees it.
 #[derive(Clone, Copy, Debug)]
