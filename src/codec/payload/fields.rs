@@ -74,7 +74,7 @@ pub fn switch_of(value: &Value) -> Option<f64> {
 
 /// Names of which the unit is known only from where they stand: `gas` may be an alarm, `speed` a fan's, `volume` a siren's,
 /// `distance` in m or in cm.
-const DEPENDS: [&str; 8] = ["distance", "gas", "heading", "o2", "speed", "voc", "volume", "water"];
+pub const DEPENDS: [&str; 8] = ["distance", "gas", "heading", "o2", "speed", "voc", "volume", "water"];
 
 /// The unit of a name of words joined by `_` that ends in a name of the vocabulary (`outdoor_temperature`), also with a
 /// number behind it (`temperature_2`).
