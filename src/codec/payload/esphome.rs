@@ -28,8 +28,27 @@ use crate::reading::{DeadReason, Decoded, When};
 
 /// All types of components that have a state of their own; text sensors are `sensor`.
 const COMPONENTS: [&str; 21] = [
-    "alarm_control_panel", "binary_sensor", "button", "climate", "cover", "date", "datetime", "event", "fan", "light", "lock",
-    "number", "select", "sensor", "switch", "text", "text_sensor", "time", "update", "valve", "water_heater",
+    "alarm_control_panel",
+    "binary_sensor",
+    "button",
+    "climate",
+    "cover",
+    "date",
+    "datetime",
+    "event",
+    "fan",
+    "light",
+    "lock",
+    "number",
+    "select",
+    "sensor",
+    "switch",
+    "text",
+    "text_sensor",
+    "time",
+    "update",
+    "valve",
+    "water_heater",
 ];
 
 /// Names that ESPHome's documentation gives to quantities of the vocabulary.
@@ -130,7 +149,9 @@ pub fn decode(message: &Message<'_>) -> Decoded {
                             found.event(&node, name, kind, When::Arrival);
                         }
                     }
-                    Ok(Value::Object(fields)) if component == "light" => light(&mut found, &node, (name, object), &fields),
+                    Ok(Value::Object(fields)) if component == "light" => {
+                        light(&mut found, &node, (name, object), &fields)
+                    }
                     Ok(Value::Object(_)) => {}
                     Ok(_) => return refused(DeadReason::Malformed, "byte 0: expected a JSON object", message.payload),
                     Err(dead) => return dead,
@@ -161,7 +182,8 @@ pub fn recognises(message: &Message<'_>) -> bool {
         Topic::Status { .. } => matches!(text, "online" | "offline"),
         Topic::Other if message.topic.ends_with("/debug") => {
             // `[D][sensor:094]: ...`, in colours unless that was turned off.
-            let line = text.strip_prefix("\u{1b}[").and_then(|rest| rest.split_once('m')).map_or(text, |(_, line)| line);
+            let line =
+                text.strip_prefix("\u{1b}[").and_then(|rest| rest.split_once('m')).map_or(text, |(_, line)| line);
             let line = line.as_bytes();
             line.len() > 3 && line[0] == b'[' && line[1].is_ascii_uppercase() && line[2] == b']' && line[3] == b'['
         }
@@ -226,7 +248,11 @@ fn term<'a>(component: &str, name: &'a str) -> Term<'a> {
     if let Some((suffix, unit)) = UNITS.iter().find(|(suffix, _)| name.ends_with(suffix)) {
         let stem = &name[..name.len() - suffix.len()];
         let known = super::fields::unit_of_words(stem).is_some();
-        return if known { Term { metric: stem.into(), ..Term::in_unit(stem, unit) } } else { Term::in_unit(name, unit) };
+        return if known {
+            Term { metric: stem.into(), ..Term::in_unit(stem, unit) }
+        } else {
+            Term::in_unit(name, unit)
+        };
     }
     let depends = DEPENDS.contains(&name) || name == "energy" || name.ends_with("_energy");
     if depends || name.starts_with("energy_") { Term::unknown(name) } else { of_words(name) }

@@ -68,7 +68,9 @@ impl<'a> Topic<'a> {
         let (device, last) = topic.rsplit_once('/').unwrap_or(("", topic));
         let prefix = device.split('/').find(|level| ["tele", "stat", "cmnd"].iter().any(|word| is(level, word)));
         let kind = match last {
-            _ if topic.starts_with("tasmota/discovery/") || prefix.is_some_and(|level| is(level, "cmnd")) => Kind::Other,
+            _ if topic.starts_with("tasmota/discovery/") || prefix.is_some_and(|level| is(level, "cmnd")) => {
+                Kind::Other
+            }
             "LWT" => Kind::Will,
             "SENSOR" | "BLE" => Kind::Sensor,
             "STATE" | "HASS_STATE" | "UPTIME" => Kind::State,

@@ -31,8 +31,21 @@ const BRIDGE: &str = "bridge";
 
 /// Levels behind `<base>/bridge` that the bridge publishes, or that ask it for something.
 const OF_BRIDGE: [&str; 15] = [
-    "config", "converter", "converters", "definitions", "devices", "event", "extension", "extensions", "groups", "health",
-    "info", "log", "logging", "networkmap", "state",
+    "config",
+    "converter",
+    "converters",
+    "definitions",
+    "devices",
+    "event",
+    "extension",
+    "extensions",
+    "groups",
+    "health",
+    "info",
+    "log",
+    "logging",
+    "networkmap",
+    "state",
 ];
 
 /// What a topic is for.
@@ -119,7 +132,8 @@ pub fn decode(message: &Message<'_>) -> Decoded {
 pub fn recognises(message: &Message<'_>) -> bool {
     let named = message.topic.split('/').any(is_base);
     let state = || serde_json::from_slice::<Value>(message.payload).ok();
-    let is_state = |value: &Value| matches!(value, Value::Object(fields) if named || fields.contains_key("linkquality"));
+    let is_state =
+        |value: &Value| matches!(value, Value::Object(fields) if named || fields.contains_key("linkquality"));
     match Topic::of(message.topic) {
         Topic::Other => named,
         Topic::BridgeState | Topic::Availability(_) => named && online(message).is_some(),
@@ -203,7 +217,8 @@ struct Device {
 fn field(found: &mut Found<'_>, node: &Arc<str>, path: &str, value: &Value, device: Device, when: When) {
     let key = path.split('.').next().unwrap_or(path);
     match key {
-        "last_seen" | "device" | "elapsed" | "action_group" | "action_transaction" | "action_source" | "action_user" => {}
+        "last_seen" | "device" | "elapsed" | "action_group" | "action_transaction" | "action_source"
+        | "action_user" => {}
         "update" if path.ends_with("_version") => {}
         "action" | "click" => {
             if let Value::String(text) = value

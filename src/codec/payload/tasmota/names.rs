@@ -65,11 +65,7 @@ pub(super) struct Units<'a> {
 impl<'a> Units<'a> {
     pub fn of(message: &'a Map<String, Value>) -> Self {
         let unit = |key: &str, default| message.get(key).and_then(Value::as_str).unwrap_or(default);
-        Self {
-            temperature: unit("TempUnit", "C"),
-            pressure: unit("PressureUnit", "hPa"),
-            speed: unit("SpeedUnit", ""),
-        }
+        Self { temperature: unit("TempUnit", "C"), pressure: unit("PressureUnit", "hPa"), speed: unit("SpeedUnit", "") }
     }
 }
 

@@ -14,8 +14,23 @@ use crate::codec::payload::vocabulary::Term;
 
 /// Keys whose values tell who a device is, where it was heard, or when, and never what it measured.
 const NO_VALUES: [&str; 17] = [
-    "Address", "Channel", "Device", "Endpoint", "Group", "IEEEAddr", "Id", "MAC", "MAJOR", "MINOR", "Manufacturer", "ModelId",
-    "NAME", "Name", "Source", "UID", "mac",
+    "Address",
+    "Channel",
+    "Device",
+    "Endpoint",
+    "Group",
+    "IEEEAddr",
+    "Id",
+    "MAC",
+    "MAJOR",
+    "MINOR",
+    "Manufacturer",
+    "ModelId",
+    "NAME",
+    "Name",
+    "Source",
+    "UID",
+    "mac",
 ];
 
 /// How often each of the vocabulary's names is there among the sensors without an index.
@@ -175,7 +190,8 @@ fn prefixed<'a>(name: &str, term: Term<'a>) -> Term<'a> {
     if name.is_empty() {
         return term;
     }
-    let prefix: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
+    let prefix: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' }).collect();
     Term { metric: Cow::Owned(format!("{prefix}.{}", term.metric)), ..term }
 }
 

@@ -27,7 +27,9 @@ impl Status<'_, '_> {
             _ if NO_VALUES.contains(&path) => return,
             "Uptime" | "Wifi.Downtime" => {
                 // The same in seconds is beside it, in all versions since 6.3.
-                if let (Some(seconds), false) = (value.as_str().and_then(duration), all.contains_key("UptimeSec") && path == "Uptime") {
+                if let (Some(seconds), false) =
+                    (value.as_str().and_then(duration), all.contains_key("UptimeSec") && path == "Uptime")
+                {
                     let term = if path == "Uptime" { Term::named("uptime") } else { Term::in_unit(path, "s") };
                     self.found.value(&self.node, path, &term, seconds, self.when);
                 }

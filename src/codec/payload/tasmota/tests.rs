@@ -91,7 +91,11 @@ fn fixtures() {
             "tasmota eco2=623 ppm @2023-05-28T18:04:27Z (SCD40.eCO2)",
         ],
     );
-    shows("tele/demo-sensor/LWT", fixture!("08-lwt.txt"), &["demo-sensor availability: Online".replace("Online", "online").as_str()]);
+    shows(
+        "tele/demo-sensor/LWT",
+        fixture!("08-lwt.txt"),
+        &["demo-sensor availability: Online".replace("Online", "online").as_str()],
+    );
 }
 
 #[test]
@@ -103,7 +107,11 @@ fn full_topics_have_any_order_and_the_last_level_tells_the_kind() {
         ("TELE/livingroom/STATE", "livingroom"),
         ("home/livingroom/STATE", "home/livingroom"),
     ] {
-        shows(topic, br#"{"Time":"2024-01-01T00:00:00Z","POWER":"ON"}"#, &[&format!("{node} POWER=1 @2024-01-01T00:00:00Z")]);
+        shows(
+            topic,
+            br#"{"Time":"2024-01-01T00:00:00Z","POWER":"ON"}"#,
+            &[&format!("{node} POWER=1 @2024-01-01T00:00:00Z")],
+        );
     }
     let named = Message { node: Some("plug"), ..message("tele/a/b/STATE", br#"{"POWER1":"OFF"}"#) };
     assert_eq!(lines(&decode(&named)), ["plug POWER1=0"]);
@@ -265,9 +273,11 @@ fn a_restart_tells_its_reason() {
     shows("tele/t/INFO3", br#"{"RestartReason":"Hardware Watchdog"}"#, &["t RestartReason: Hardware Watchdog"]);
     shows("tele/t/LWT", b"Offline", &["t availability: offline"]);
     shows("tele/t/LWT", b"gone", &["dead malformed: expected `Online` or `Offline`"]);
-    shows("tele/t/UPTIME", br#"{"Time":"2024-01-01T13:00:00","Uptime":"0T01:00:00"}"#, &[
-        "t uptime=3600 s @2024-01-01T12:00:00Z (Uptime)",
-    ]);
+    shows(
+        "tele/t/UPTIME",
+        br#"{"Time":"2024-01-01T13:00:00","Uptime":"0T01:00:00"}"#,
+        &["t uptime=3600 s @2024-01-01T12:00:00Z (Uptime)"],
+    );
 }
 
 #[test]
@@ -316,7 +326,11 @@ fn ble_devices_and_beacons_are_nodes_of_their_own() {
             "2F234454CF6D4A0FADF2F4911BA9FFA6-0001-0002 STATE=1",
         ],
     );
-    shows("tele/t/SENSOR", br#"{"IBEACON":{"MAC":"FFFFA0003B19","NAME":"iB1","RSSI":0,"STATE":"OFF"}}"#, &["iB1 STATE=0"]);
+    shows(
+        "tele/t/SENSOR",
+        br#"{"IBEACON":{"MAC":"FFFFA0003B19","NAME":"iB1","RSSI":0,"STATE":"OFF"}}"#,
+        &["iB1 STATE=0"],
+    );
     shows("tele/t/SENSOR", br#"{"IBEACON_FF34C21G2174":{"RSSI":-81}}"#, &["FF34C21G2174 rssi=-81 dBm (RSSI)"]);
     shows(
         "tele/t/BLE",

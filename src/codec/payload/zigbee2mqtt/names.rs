@@ -44,8 +44,27 @@ const NAMES: &[(&str, &str, &str)] = &[
 /// Endpoints of devices with several of a kind, as they stand behind a name: `state_left`, `temperature_l1`. Of those with a
 /// number see [`is_endpoint`].
 const ENDPOINTS: [&str; 21] = [
-    "left", "right", "center", "bottom_left", "center_left", "bottom_right", "center_right", "top_left", "top_right", "top",
-    "bottom", "relay", "white", "rgb", "cct", "rgbw", "meter", "usb", "produced", "consumed", "default",
+    "left",
+    "right",
+    "center",
+    "bottom_left",
+    "center_left",
+    "bottom_right",
+    "center_right",
+    "top_left",
+    "top_right",
+    "top",
+    "bottom",
+    "relay",
+    "white",
+    "rgb",
+    "cct",
+    "rgbw",
+    "meter",
+    "usb",
+    "produced",
+    "consumed",
+    "default",
 ];
 
 /// Endpoints before a number: `l1`, `ep2`, `button_3`, `row_1`; also the number alone.

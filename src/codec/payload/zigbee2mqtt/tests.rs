@@ -25,7 +25,11 @@ fn fixtures() {
         fixture!("01-wsdcgq01lm-temp-hum.json"),
         &["0x00158d0001234567 humidity=44.72 %", "0x00158d0001234567 temperature=27.34 degC"],
     );
-    shows("zigbee2mqtt/0x00158d000202c411", fixture!("02-rtcgq01lm-occupancy.json"), &["0x00158d000202c411 occupancy=1"]);
+    shows(
+        "zigbee2mqtt/0x00158d000202c411",
+        fixture!("02-rtcgq01lm-occupancy.json"),
+        &["0x00158d000202c411 occupancy=1"],
+    );
     shows(
         "zigbee2mqtt/btn1",
         fixture!("04-button-real-log.json"),
@@ -188,15 +192,26 @@ fn states_are_switches_and_other_text_is_nothing() {
         (r#"{"state":"STOP"}"#, ""),
         (r#"{"state":"LOCK","lock_state":"locked"}"#, "d lock_state=1|d state=1"),
         (r#"{"state":"UNLOCK","lock_state":"not_fully_locked"}"#, "d state=0"),
-        (r#"{"child_lock":"UNLOCK","system_mode":"heat","local_temperature":19.5}"#, "d child_lock=0|d local_temperature=19.5 degC"),
+        (
+            r#"{"child_lock":"UNLOCK","system_mode":"heat","local_temperature":19.5}"#,
+            "d child_lock=0|d local_temperature=19.5 degC",
+        ),
         (r#"{"gas":true,"water_leak":false,"smoke":false}"#, "d gas=1|d smoke=0|d water_leak=0"),
-        (r#"{"state_left":"ON","state_right":"OFF","power_left":3}"#, "d power_left=3 W|d state_left=1|d state_right=0"),
-        (r#"{"color":{"x":0.3,"y":0.4},"color_mode":"xy","brightness":254}"#, "d brightness=254|d color.x=0.3|d color.y=0.4"),
+        (
+            r#"{"state_left":"ON","state_right":"OFF","power_left":3}"#,
+            "d power_left=3 W|d state_left=1|d state_right=0",
+        ),
+        (
+            r#"{"color":{"x":0.3,"y":0.4},"color_mode":"xy","brightness":254}"#,
+            "d brightness=254|d color.x=0.3|d color.y=0.4",
+        ),
         (r#"{"action":"","battery":97}"#, "d battery=97 %"),
         (r#"{"action":null,"click":"long"}"#, "d click: long"),
         (r#"{"action":"recall_1","action_group":3,"action_transaction":17}"#, "d action: recall_1"),
-        (r#"{"update":{"state":"updating","progress":13.4,"remaining":3217},"update_available":true}"#,
-         "d update.progress=13.4|d update.remaining=3217|d update_available=1"),
+        (
+            r#"{"update":{"state":"updating","progress":13.4,"remaining":3217},"update_available":true}"#,
+            "d update.progress=13.4|d update.remaining=3217|d update_available=1",
+        ),
         (r#"{"device":{"friendlyName":"d","networkAddress":21},"elapsed":3000,"temperature":null}"#, ""),
         (r#"{"temperature":"21.5"}"#, "d temperature=21.5 degC"),
     ] {
@@ -207,11 +222,7 @@ fn states_are_switches_and_other_text_is_nothing() {
 
 #[test]
 fn what_is_no_json_is_told_with_its_place() {
-    shows(
-        "zigbee2mqtt/d",
-        br#"{"temperature":21.5,}"#,
-        &["dead malformed: trailing comma at line 1 column 21"],
-    );
+    shows("zigbee2mqtt/d", br#"{"temperature":21.5,}"#, &["dead malformed: trailing comma at line 1 column 21"]);
     shows("zigbee2mqtt/d", b"{\"t\":\"\xff\"}", &["dead not-utf8: invalid UTF-8 at byte 6"]);
 }
 
