@@ -20,7 +20,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::Message;
-use super::fields::{DEPENDS, each_leaf, of_words, switch_of};
+use super::fields::{DEPENDS, cut, each_leaf, of_words, switch_of};
 use super::found::{Found, refused};
 use super::scalar::{Scalar, of_json, of_text};
 use super::vocabulary::Term;
@@ -266,7 +266,7 @@ fn light(found: &mut Found<'_>, node: &Arc<str>, names: (&str, &str), fields: &s
             found.scalar(node, object, &Term::unknown(name), of_json(value), When::Arrival);
             continue;
         }
-        each_leaf(value, &mut format!("{name}.{key}"), &mut |path, leaf| {
+        each_leaf(value, &mut format!("{name}.{}", cut(key)), &mut |path, leaf| {
             found.scalar(node, path, &Term::unknown(path), of_json(leaf), When::Arrival);
         });
     }

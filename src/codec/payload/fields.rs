@@ -9,13 +9,27 @@ use super::found::Found;
 use super::scalar::{Scalar, of_text};
 use super::vocabulary::{Term, unit_of};
 use crate::codec::time::{Local, parse_number, parse_text};
-use crate::reading::{Timestamp, When};
+use crate::reading::{MAX_NAME, Timestamp, When};
 
 /// Objects and arrays within each other that are looked into; no publisher has more than four, and what is deeper is left out.
 pub const MAX_DEPTH: usize = 8;
 
+/// Longest path that is put together, in bytes: it is far longer than a name may be, so that what is cut is refused all the same. A
+/// key of 200 KB above 10,000 leaves must not be copied for each of them.
+const MAX_PATH: usize = 4 * MAX_NAME;
+
+/// The beginning of a name that is too long to be one, and every other name as it is.
+pub fn cut(name: &str) -> &str {
+    let mut end = name.len().min(MAX_PATH);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    &name[..end]
+}
+
 /// Calls `visit` with each leaf of `value` that is not null and its path: keys and indices joined by dots, behind `path`.
 pub fn each_leaf<'v>(value: &'v Value, path: &mut String, visit: &mut dyn FnMut(&str, &'v Value)) {
+    path.truncate(cut(path).len());
     leaves_below(value, path, MAX_DEPTH, visit);
 }
 
@@ -25,7 +39,8 @@ fn leaves_below<'v>(value: &'v Value, path: &mut String, depth: usize, visit: &m
         if len > 0 {
             path.push('.');
         }
-        path.push_str(key);
+        path.push_str(cut(key));
+        path.truncate(cut(path).len());
         leaves_below(value, path, depth - 1, visit);
         path.truncate(len);
     };
@@ -111,6 +126,15 @@ mod tests {
         assert_eq!(seen, expected.map(|(path, value)| (path.to_owned(), value.to_owned())));
         let deep: Value = serde_json::from_str(&format!("{}1{}", "[".repeat(100), "]".repeat(100))).unwrap();
         each_leaf(&deep, &mut String::new(), &mut |path, _| panic!("{path}"));
+    }
+
+    #[test]
+    fn paths_that_are_too_long_are_cut_and_too_long_still() {
+        let key = "ä".repeat(1_000);
+        let value = serde_json::json!({ &key: {&key: 1} });
+        each_leaf(&value, &mut String::new(), &mut |path, _| assert_eq!(path, "ä".repeat(256)));
+        each_leaf(&value[&key][&key], &mut key.clone(), &mut |path, _| assert_eq!(path, "ä".repeat(256)));
+        assert_eq!(cut("temperature"), "temperature");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::Message;
-use super::fields::{each_leaf, of_words, switch_of, time_of};
+use super::fields::{cut, each_leaf, of_words, switch_of, time_of};
 use super::found::{Found, refused};
 use super::scalar::of_json;
 use super::vocabulary::Term;
@@ -225,6 +225,7 @@ fn component(
     status: &Map<String, Value>,
     when: When,
 ) {
+    let name = cut(name);
     let (kind, id) = name.split_once(':').unwrap_or((name, ""));
     // A device of its own has no others beside it.
     let (device, id): (Arc<str>, _) = match kind {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::names::{self, Units};
 use super::{Status, is_numbered};
-use crate::codec::payload::fields::{each_leaf, switch_of};
+use crate::codec::payload::fields::{cut, each_leaf, switch_of};
 use crate::codec::payload::scalar::of_json;
 use crate::codec::payload::vocabulary::Term;
 
@@ -97,12 +97,13 @@ impl Status<'_, '_> {
 
     /// One sensor with its quantities.
     fn sensor(&mut self, name: &str, fields: &Map<String, Value>, units: Units<'_>, counts: &Counts) {
+        let name = cut(name);
         let plain = name.split(['-', '_']).next().unwrap_or(name);
         for (key, value) in fields {
             if NO_VALUES.contains(&key.as_str()) {
                 continue;
             }
-            let mut path = if name.is_empty() { key.clone() } else { format!("{name}.{key}") };
+            let mut path = if name.is_empty() { cut(key).to_owned() } else { format!("{name}.{}", cut(key)) };
             let known = names::term(plain, key, units).map(|term| {
                 let alone = counts.get(&*term.metric).is_none_or(|count| *count == 1);
                 if !has_index(name) && alone { term } else { prefixed(name, term) }
