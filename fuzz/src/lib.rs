@@ -2,6 +2,7 @@
 //! them with the committed corpus. A property that does not hold panics.
 
 mod config;
+mod home;
 mod json;
 mod kept;
 mod message;
@@ -13,6 +14,7 @@ use gadwall::reading::Timestamp;
 use gadwall::zone::Tz;
 
 pub use config::config;
+pub use home::{esphome, shelly, tasmota, zigbee2mqtt};
 pub use json::{json, json_lines};
 pub use kept::{floor, redelivery, starts, wal};
 pub use message::message;
@@ -132,6 +134,26 @@ mod tests {
     #[test]
     fn wal() {
         replay("wal", super::wal);
+    }
+
+    #[test]
+    fn zigbee2mqtt() {
+        replay("zigbee2mqtt", super::zigbee2mqtt);
+    }
+
+    #[test]
+    fn tasmota() {
+        replay("tasmota", super::tasmota);
+    }
+
+    #[test]
+    fn esphome() {
+        replay("esphome", super::esphome);
+    }
+
+    #[test]
+    fn shelly() {
+        replay("shelly", super::shelly);
     }
 
     /// What is only ever refused would be printed and parsed again by no input.

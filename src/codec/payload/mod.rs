@@ -23,10 +23,18 @@ pub use format::Format;
 
 mod auto;
 mod decoders;
+pub mod esphome;
+pub mod fields;
 mod format;
 pub mod found;
 pub mod scalar;
+pub mod shelly;
+pub mod tasmota;
 pub mod vocabulary;
+pub mod zigbee2mqtt;
+
+#[cfg(test)]
+mod shown;
 
 /// One message, as a format sees it.
 #[derive(Clone, Copy, Debug)]
