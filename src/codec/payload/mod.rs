@@ -19,8 +19,15 @@ use crate::reading::Decoded;
 
 pub use super::leaves::MAX_VALUES;
 
+//pub mod csv;
 pub mod found;
+//pub mod homie;
+pub mod influx_line;
+//pub mod msgpack;
+pub mod names;
+pub mod number;
 pub mod scalar;
+//pub mod sparkplug_b;
 pub mod vocabulary;
 
 /// One message, as a format sees it.
