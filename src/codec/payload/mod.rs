@@ -19,7 +19,7 @@ use crate::reading::Decoded;
 
 pub use super::leaves::MAX_VALUES;
 
-//pub mod csv;
+pub mod csv;
 pub mod found;
 //pub mod homie;
 pub mod influx_line;
