@@ -23,7 +23,7 @@ pub mod csv;
 pub mod found;
 //pub mod homie;
 pub mod influx_line;
-//pub mod msgpack;
+pub mod msgpack;
 pub mod names;
 pub mod number;
 pub mod scalar;
