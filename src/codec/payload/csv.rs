@@ -296,6 +296,7 @@ fn put(
                     factor: column.factor,
                     offset: column.offset,
                 };
+                let term = if names::is_switch(cell) { names::of_switch(term) } else { term };
                 found.scalar(&node, &column.own, &term, scalar, when);
             }
         }

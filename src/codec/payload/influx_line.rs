@@ -133,14 +133,18 @@ fn put(point: &Point<'_>, origin: Origin<'_>, found: &mut Found<'_>) {
     for ((term, key), (_, value)) in names::terms(&names).into_iter().zip(&names).zip(&point.fields) {
         let term = qualified(term, key, &measurement, &prefix);
         let text;
+        let mut switch = matches!(value, Value::Switch(_));
         let scalar = match value {
             Value::Number(value) => Scalar::Value(*value),
+            Value::Switch(on) => Scalar::Value(f64::from(u8::from(*on))),
             Value::TooLarge(digits) => Scalar::TooLarge(digits),
             Value::Text(quoted) => {
                 text = quoted.plain();
+                switch = names::is_switch(&text);
                 of_text(&text)
             }
         };
+        let term = if switch { names::of_switch(term) } else { term };
         match scalar {
             Scalar::Text(text) => found.event(&node, &term.metric, text, when),
             scalar => {

@@ -21,7 +21,7 @@ pub use super::leaves::MAX_VALUES;
 
 pub mod csv;
 pub mod found;
-//pub mod homie;
+pub mod homie;
 pub mod influx_line;
 pub mod msgpack;
 pub mod names;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::found::{Found, refused};
 use super::scalar::{Scalar, of_text};
 use super::vocabulary::Term;
-use super::{MAX_VALUES, Message};
+use super::{MAX_VALUES, Message, names};
 use crate::codec::leaves::shown;
 use crate::codec::time::{self, Local};
 use crate::reading::{DeadReason, Decoded, MAX_NAME, Timestamp, When};
@@ -55,6 +55,7 @@ pub fn decode(message: &Message<'_>) -> Decoded {
 struct Leaf {
     path: String,
     value: Result<f64, String>,
+    switch: bool,
 }
 
 /// What the time's field of the object in hand says.
@@ -251,7 +252,12 @@ impl<'a> Walk<'a> {
         while !self.path.is_char_boundary(end) {
             end -= 1;
         }
-        self.leaves.push(Leaf { path: self.path[..end].to_owned(), value });
+        let switch = match item {
+            Item::Bool(_) => true,
+            Item::Text(text) => names::is_switch(text),
+            _ => false,
+        };
+        self.leaves.push(Leaf { path: self.path[..end].to_owned(), value, switch });
     }
 
     fn time_of(&self, time: Option<Timestamp>, text: &str) -> Time {
@@ -270,6 +276,7 @@ impl<'a> Walk<'a> {
         };
         for leaf in self.leaves.drain(..) {
             let term = Term::named(&leaf.path);
+            let term = if leaf.switch { names::of_switch(term) } else { term };
             match leaf.value {
                 Ok(value) => self.found.value(&self.node, &leaf.path, &term, value, when),
                 Err(text) => {

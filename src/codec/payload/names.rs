@@ -152,6 +152,17 @@ pub fn in_unit<'a>(own: &'a str, unit: &str) -> Term<'a> {
     Term::in_unit(known.unwrap_or(own), unit)
 }
 
+/// The term of a switch: `power` is a number of watts, but ON and OFF are none.
+#[must_use]
+pub fn of_switch(term: Term<'_>) -> Term<'_> {
+    Term { unit: None, factor: 1.0, offset: 0.0, ..term }
+}
+
+/// Whether a text is one of those that are 0 and 1.
+pub fn is_switch(text: &str) -> bool {
+    ["true", "false", "on", "off"].iter().any(|word| word.eq_ignore_ascii_case(text.trim()))
+}
+
 /// The terms of fields that stand side by side: two of them never become one metric, the later one keeps its own name.
 pub fn terms<'a>(names: &[&'a str]) -> Vec<Term<'a>> {
     let mut all: Vec<Term<'a>> = Vec::with_capacity(names.len());

@@ -43,6 +43,9 @@ pub fn decode(message: &Message<'_>) -> Decoded {
         return found.finish();
     }
     match parse(text) {
+        Parsed::Value(value, None) if names::is_switch(text) => {
+            found.value(&node, own, &names::of_switch(names::term(own)), value, When::Arrival);
+        }
         Parsed::Value(value, None) => found.value(&node, own, &names::term(own), value, When::Arrival),
         Parsed::Value(value, Some(unit)) => {
             found.value(&node, own, &names::in_unit(own, unit), value, When::Arrival);

@@ -47,8 +47,10 @@ impl<'a> Text<'a> {
 /// A field's value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Value<'a> {
-    /// A number, or a boolean as 0 or 1.
+    /// A number.
     Number(f64),
+    /// A boolean.
+    Switch(bool),
     /// A number that does not fit into a 64-bit float.
     TooLarge(&'a str),
     /// What stands in quotes.
@@ -153,8 +155,8 @@ impl<'a> Cursor<'a> {
 /// A value that stands without quotes.
 fn number(word: &str) -> Option<Value<'_>> {
     match word {
-        "t" | "T" | "true" | "True" | "TRUE" => return Some(Value::Number(1.0)),
-        "f" | "F" | "false" | "False" | "FALSE" => return Some(Value::Number(0.0)),
+        "t" | "T" | "true" | "True" | "TRUE" => return Some(Value::Switch(true)),
+        "f" | "F" | "false" | "False" | "FALSE" => return Some(Value::Switch(false)),
         _ => {}
     }
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());

@@ -34,6 +34,7 @@ fn the_topic_names_node_and_metric() {
         ("home/kitchen/temp", "70.7 °F", "home/kitchen", "temperature", Some("temp"), Some("degC"), 21.5),
         ("home/kitchen/humidity/value", "45%", "home/kitchen", "humidity", None, Some("%"), 45.0),
         ("kitchen/temperature", "21,5", "kitchen", "temperature", None, Some("degC"), 21.5),
+        ("plug/power", "OFF", "plug", "power", None, None, 0.0),
         ("kitchen/light", "ON", "kitchen", "light", None, None, 1.0),
         ("kitchen/light", "false", "kitchen", "light", None, None, 0.0),
         ("meter/energy", "1500 Wh", "meter", "energy", None, Some("kWh"), 1.5),
