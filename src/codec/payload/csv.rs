@@ -209,12 +209,7 @@ impl Rows {
     }
 
     /// One row. The error says why it is none.
-    fn row(
-        &mut self,
-        record: &StringRecord,
-        local: Local,
-        found: &mut Found<'_>,
-    ) -> Result<(), (DeadReason, String)> {
+    fn row(&mut self, record: &StringRecord, local: Local, found: &mut Found<'_>) -> Result<(), (DeadReason, String)> {
         let cells = cells_of(record);
         if cells.len() > MAX_COLUMNS {
             return Err((DeadReason::TooManyValues, format!("{} cells: expected at most {MAX_COLUMNS}", cells.len())));

@@ -85,7 +85,10 @@ impl Homie {
                     Err(refused) => return refused,
                 };
                 if !json.is_object() {
-                    found.dead(DeadReason::Malformed, "line 1, column 1: expected an object with the device's description");
+                    found.dead(
+                        DeadReason::Malformed,
+                        "line 1, column 1: expected an object with the device's description",
+                    );
                 }
                 let fresh = self.devices.describe(&topic, &json);
                 self.tell(topic.key, topic.device, &fresh, &mut found);
@@ -97,7 +100,9 @@ impl Homie {
                 self.tell(topic.key, topic.device, &fresh, &mut found);
             }
             Place::Stats(name) => stats(&device, name, text, &mut found),
-            Place::Alert(id) if !text.is_empty() => found.event(&device, "alert", &format!("{id}: {text}"), When::Arrival),
+            Place::Alert(id) if !text.is_empty() => {
+                found.event(&device, "alert", &format!("{id}: {text}"), When::Arrival)
+            }
             Place::Log(level @ ("warn" | "error" | "fatal")) if !text.is_empty() => {
                 found.event(&device, "log", &format!("{level}: {text}"), When::Arrival);
             }

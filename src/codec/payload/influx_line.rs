@@ -33,9 +33,41 @@ mod point;
 
 /// Tags that identify, in the order in which they stand in a node's name.
 pub const IDENTITY: [&str; 35] = [
-    "host", "hostname", "gateway", "site", "building", "location", "area", "room", "city", "place", "station", "node", "device",
-    "dev", "dev_eui", "entity_id", "sensor", "name", "id", "serial", "mac", "chip", "feature", "channel", "cpu", "core",
-    "interface", "path", "instance", "phase", "port", "zone", "container_name", "server", "forecast",
+    "host",
+    "hostname",
+    "gateway",
+    "site",
+    "building",
+    "location",
+    "area",
+    "room",
+    "city",
+    "place",
+    "station",
+    "node",
+    "device",
+    "dev",
+    "dev_eui",
+    "entity_id",
+    "sensor",
+    "name",
+    "id",
+    "serial",
+    "mac",
+    "chip",
+    "feature",
+    "channel",
+    "cpu",
+    "core",
+    "interface",
+    "path",
+    "instance",
+    "phase",
+    "port",
+    "zone",
+    "container_name",
+    "server",
+    "forecast",
 ];
 
 /// Last words of tags that identify.
@@ -102,8 +134,11 @@ pub fn decode_lines(text: &str, origin: Origin<'_>) -> Decoded {
     if faults > MAX_BAD_LINES {
         found.dead(DeadReason::Malformed, format!("{} more lines are no points", faults - MAX_BAD_LINES));
     }
-    let mut decoded =
-        if points == 0 { found.finish_expecting("a line such as `weather,location=home temperature=21.5`") } else { found.finish() };
+    let mut decoded = if points == 0 {
+        found.finish_expecting("a line such as `weather,location=home temperature=21.5`")
+    } else {
+        found.finish()
+    };
     decoded.dead.append(&mut bad);
     decoded
 }
@@ -170,15 +205,19 @@ fn qualified<'a>(term: Term<'a>, key: &str, measurement: &'a str, prefix: &str) 
 
 /// The node, and what stands before its metrics.
 fn identity(point: &Point<'_>, measurement: &str, origin: Origin<'_>) -> (String, String) {
-    let tags: Vec<(String, String)> =
-        point.tags.iter().take(MAX_TAGS).map(|(key, value)| (key.plain().into_owned(), value.plain().into_owned())).collect();
+    let tags: Vec<(String, String)> = point
+        .tags
+        .iter()
+        .take(MAX_TAGS)
+        .map(|(key, value)| (key.plain().into_owned(), value.plain().into_owned()))
+        .collect();
     let place = |key: &str| IDENTITY.iter().position(|known| *known == key);
     let mut named: Vec<(usize, &str, &str)> = Vec::new();
     for (key, value) in &tags {
         let lower = key.to_ascii_lowercase();
-        let without_id = lower.strip_suffix("_id").filter(|base| {
-            place(base).is_some() && !tags.iter().any(|(other, _)| other.eq_ignore_ascii_case(base))
-        });
+        let without_id = lower
+            .strip_suffix("_id")
+            .filter(|base| place(base).is_some() && !tags.iter().any(|(other, _)| other.eq_ignore_ascii_case(base)));
         let last = lower.rsplit(['_', '-', '.']).next().unwrap_or_default();
         let at = place(&lower)
             .or_else(|| without_id.and_then(place))

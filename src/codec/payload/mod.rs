@@ -27,7 +27,7 @@ pub mod msgpack;
 pub mod names;
 pub mod number;
 pub mod scalar;
-//pub mod sparkplug_b;
+pub mod sparkplug_b;
 pub mod vocabulary;
 
 /// One message, as a format sees it.

@@ -220,9 +220,10 @@ fn unit_of_last_word(name: &str) -> Option<&'static str> {
 
 /// Further units that stand behind a bare number.
 const MORE_UNITS: &[&str] = &[
-    "Ah", "B", "GB", "L/h", "L/min", "MB", "Mbit/s", "Ohm", "V/m", "W/m2", "bpm", "d", "dB", "dBA", "g", "gal", "kB", "kOhm",
-    "l/h", "l/min", "mAh", "mg/L", "mol", "m3/h", "mbit/s", "pH", "pcs", "rpm", "uA", "uV", "ug", "umol", "uW", "ug/L",
-    "Ω", "kΩ", "W/m²", "µA", "μA", "µV", "m³/h", "lm", "NTU", "mW", "MW", "var", "varh", "kvarh", "kVAh", "VAh", "GWh",
+    "Ah", "B", "GB", "L/h", "L/min", "MB", "Mbit/s", "Ohm", "V/m", "W/m2", "bpm", "d", "dB", "dBA", "g", "gal", "kB",
+    "kOhm", "l/h", "l/min", "mAh", "mg/L", "mol", "m3/h", "mbit/s", "pH", "pcs", "rpm", "uA", "uV", "ug", "umol", "uW",
+    "ug/L", "Ω", "kΩ", "W/m²", "µA", "μA", "µV", "m³/h", "lm", "NTU", "mW", "MW", "var", "varh", "kvarh", "kVAh",
+    "VAh", "GWh",
 ];
 
 /// A number with a unit behind it, with or without a blank (`21.5 °C`, `45%`): the number and the unit.

@@ -58,7 +58,10 @@ pub fn decode(message: &Message<'_>) -> Decoded {
             found.scalar(&node, own, &names::term(own), scalar, When::Arrival);
         }
         Parsed::Other(Scalar::Text(word)) if word.starts_with(['{', '[', '<']) => {
-            found.dead(DeadReason::Malformed, format!("`{}`: expected a number, true, false, ON, OFF or a word", shown(word)));
+            found.dead(
+                DeadReason::Malformed,
+                format!("`{}`: expected a number, true, false, ON, OFF or a word", shown(word)),
+            );
         }
         Parsed::Other(Scalar::Text(word)) => found.event(&node, own, word, When::Arrival),
         Parsed::Other(_) => {}

@@ -37,14 +37,43 @@ pub(super) struct Column {
 
 /// Names of columns with a time, the surest first.
 const TIMES: [&str; 18] = [
-    "timestamp", "datetime", "date_time", "date time", "time", "ts", "unix_time", "unixtime", "epoch", "created_at",
-    "recorded_at", "measured_at", "time_utc", "utc", "utc_time", "local_time", "zeit", "date",
+    "timestamp",
+    "datetime",
+    "date_time",
+    "date time",
+    "time",
+    "ts",
+    "unix_time",
+    "unixtime",
+    "epoch",
+    "created_at",
+    "recorded_at",
+    "measured_at",
+    "time_utc",
+    "utc",
+    "utc_time",
+    "local_time",
+    "zeit",
+    "date",
 ];
 
 /// Names of columns with the node, the surest first.
 const NODES: [&str; 15] = [
-    "node", "node_id", "nodeid", "device", "device_id", "deviceid", "dev_eui", "sensor", "sensor_id", "sensorid", "station",
-    "station_id", "host", "id", "name",
+    "node",
+    "node_id",
+    "nodeid",
+    "device",
+    "device_id",
+    "deviceid",
+    "dev_eui",
+    "sensor",
+    "sensor_id",
+    "sensorid",
+    "station",
+    "station_id",
+    "host",
+    "id",
+    "name",
 ];
 
 /// Names of columns that only count rows or frames.

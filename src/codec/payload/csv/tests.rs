@@ -53,14 +53,17 @@ fn decimal_commas_local_times_and_date_beside_time() {
     let berlin = Local::of(Tz::Europe__Berlin);
     let text = "Datum;Uhrzeit;Temp (°F);Feuchte\n9.10.2025;10:53;70,7;1,234\n";
     let decoded = decode(&Message { local: berlin, ..message("garden", text) });
-    assert_eq!(decoded.readings[1], Reading {
-        node: "garden".into(),
-        metric: "Feuchte".into(),
-        own_name: None,
-        unit: None,
-        when: When::Live(Timestamp(1_760_000_000_000_000 - 20_000_000)),
-        value: 1.234,
-    });
+    assert_eq!(
+        decoded.readings[1],
+        Reading {
+            node: "garden".into(),
+            metric: "Feuchte".into(),
+            own_name: None,
+            unit: None,
+            when: When::Live(Timestamp(1_760_000_000_000_000 - 20_000_000)),
+            value: 1.234,
+        }
+    );
     assert!((decoded.readings[0].value - 21.5).abs() < 1e-9);
     assert_eq!((&*decoded.readings[0].metric, decoded.readings[0].unit.as_deref()), ("temperature", Some("degC")));
     // A name that says UTC comes before the node's zone.

@@ -77,6 +77,8 @@ mod tests {
         for text in ["12/31/2025 23:59", "23:59:58", "yesterday", "", "1.2.3.4", "31.13.2025 00:00"] {
             assert_eq!(parse(text, Local::UTC), None, "{text}");
         }
-        assert!(is_leading("1767225599", Local::UTC) && !is_leading("1013", Local::UTC) && !is_leading("21.5", Local::UTC));
+        assert!(
+            is_leading("1767225599", Local::UTC) && !is_leading("1013", Local::UTC) && !is_leading("21.5", Local::UTC)
+        );
     }
 }

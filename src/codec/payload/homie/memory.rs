@@ -117,7 +117,9 @@ impl Devices {
     /// Forgets the offline device that was not heard for longest; `but` stays.
     fn make_room(&mut self, but: &str) -> bool {
         let offline = self.known.iter().filter(|(key, device)| device.online == Some(false) && *key != but);
-        let Some(key) = offline.min_by_key(|(_, device)| device.heard).map(|(key, _)| key.clone()) else { return false };
+        let Some(key) = offline.min_by_key(|(_, device)| device.heard).map(|(key, _)| key.clone()) else {
+            return false;
+        };
         self.forget(&key);
         true
     }
@@ -264,10 +266,9 @@ fn set(property: &mut Property, attribute: &str, text: &str) {
 fn members(value: Option<&Value>) -> Vec<(String, &Value)> {
     match value {
         Some(Value::Object(members)) => members.iter().map(|(id, value)| (id.clone(), value)).collect(),
-        Some(Value::Array(members)) => members
-            .iter()
-            .filter_map(|value| Some((value.get("id")?.as_str()?.to_owned(), value)))
-            .collect(),
+        Some(Value::Array(members)) => {
+            members.iter().filter_map(|value| Some((value.get("id")?.as_str()?.to_owned(), value))).collect()
+        }
         _ => Vec::new(),
     }
 }

@@ -73,26 +73,29 @@ fn version_5_describes_its_devices_in_one_message() {
     assert_eq!(all(&mut homie, &[("homie/5/st/$state", "ready")]), ["st availability: online"]);
     // Its node is known from now on.
     assert_eq!(all(&mut homie, &[("homie/5/st/$description", description)]), ["st/out availability: online"]);
-    let said = all(&mut homie, &[
-        ("homie/5/st/out/wind-speed", "36"),
-        ("homie/5/st/out/pressure", "101300"),
-        ("homie/5/st/out/mode", "eco"),
-        ("homie/5/st/out/level", "2"),
-        ("homie/5/st/out/serial", "0012"),
-        ("homie/5/st/out/next", "2025-10-09T08:53:20Z"),
-        ("homie/5/st/out/runtime", "PT1H5M46.5S"),
-        ("homie/5/st/out/on", "false"),
-        ("homie/5/st/out/outside", "212"),
-        ("homie/5/st/out/count", "7"),
-        ("homie/5/st/out/serial", "\0"),
-        ("homie/5/st/out/wind-speed", ""),
-        ("homie/5/st/out/wind-speed/set", "3"),
-        ("homie/5/st/out/wind-speed/$target", "3"),
-        ("homie/5/$broadcast/alert", "fire"),
-        ("homie/5/st/$alert/battery", "replace it"),
-        ("homie/5/st/$log/debug", "x"),
-        ("homie/5/st/$log/error", "no sensor"),
-    ]);
+    let said = all(
+        &mut homie,
+        &[
+            ("homie/5/st/out/wind-speed", "36"),
+            ("homie/5/st/out/pressure", "101300"),
+            ("homie/5/st/out/mode", "eco"),
+            ("homie/5/st/out/level", "2"),
+            ("homie/5/st/out/serial", "0012"),
+            ("homie/5/st/out/next", "2025-10-09T08:53:20Z"),
+            ("homie/5/st/out/runtime", "PT1H5M46.5S"),
+            ("homie/5/st/out/on", "false"),
+            ("homie/5/st/out/outside", "212"),
+            ("homie/5/st/out/count", "7"),
+            ("homie/5/st/out/serial", "\0"),
+            ("homie/5/st/out/wind-speed", ""),
+            ("homie/5/st/out/wind-speed/set", "3"),
+            ("homie/5/st/out/wind-speed/$target", "3"),
+            ("homie/5/$broadcast/alert", "fire"),
+            ("homie/5/st/$alert/battery", "replace it"),
+            ("homie/5/st/$log/debug", "x"),
+            ("homie/5/st/$log/error", "no sensor"),
+        ],
+    );
     assert_eq!(
         said,
         [
@@ -109,14 +112,17 @@ fn version_5_describes_its_devices_in_one_message() {
             "st log: error: no sensor",
         ]
     );
-    let bad = all(&mut homie, &[
-        ("homie/5/st/out/pressure", "high"),
-        ("homie/5/st/out/on", "yes"),
-        ("homie/5/st/out/runtime", "5"),
-        ("homie/5/st/out/pressure", "1e999"),
-        ("homie/5/st/$state", "happy"),
-        ("homie/5/st/$description", "{"),
-    ]);
+    let bad = all(
+        &mut homie,
+        &[
+            ("homie/5/st/out/pressure", "high"),
+            ("homie/5/st/out/on", "yes"),
+            ("homie/5/st/out/runtime", "5"),
+            ("homie/5/st/out/pressure", "1e999"),
+            ("homie/5/st/$state", "happy"),
+            ("homie/5/st/$description", "{"),
+        ],
+    );
     assert_eq!(
         bad,
         [
@@ -133,25 +139,28 @@ fn version_5_describes_its_devices_in_one_message() {
 #[test]
 fn version_4_describes_each_property_in_topics_of_its_own() {
     let mut homie = Homie::new();
-    let said = all(&mut homie, &[
-        ("house/cellar/pump/$homie", "4.0.0"),
-        ("house/cellar/pump/$name", "Pump 2000"),
-        ("house/cellar/pump/$nodes", "motor,lights[]"),
-        ("house/cellar/pump/motor/$properties", "temp,power"),
-        ("house/cellar/pump/motor/temp/$datatype", "float"),
-        ("house/cellar/pump/motor/temp/$unit", "°F"),
-        ("house/cellar/pump/motor/temp/$format", "0:100"),
-        ("house/cellar/pump/motor/power/$unit", "W"),
-        ("house/cellar/pump/motor/temp", "212"),
-        ("house/cellar/pump/motor/power", "50"),
-        ("house/cellar/pump/$state", "ready"),
-        ("house/cellar/pump/$stats/interval", "60"),
-        ("house/cellar/pump/$stats/uptime", "120"),
-        ("house/cellar/pump/$stats/cputemp", "48"),
-        ("house/cellar/pump/$stats/signal", "24"),
-        ("house/cellar/pump/$fw/version", "1"),
-        ("house/cellar/pump/$state", "lost"),
-    ]);
+    let said = all(
+        &mut homie,
+        &[
+            ("house/cellar/pump/$homie", "4.0.0"),
+            ("house/cellar/pump/$name", "Pump 2000"),
+            ("house/cellar/pump/$nodes", "motor,lights[]"),
+            ("house/cellar/pump/motor/$properties", "temp,power"),
+            ("house/cellar/pump/motor/temp/$datatype", "float"),
+            ("house/cellar/pump/motor/temp/$unit", "°F"),
+            ("house/cellar/pump/motor/temp/$format", "0:100"),
+            ("house/cellar/pump/motor/power/$unit", "W"),
+            ("house/cellar/pump/motor/temp", "212"),
+            ("house/cellar/pump/motor/power", "50"),
+            ("house/cellar/pump/$state", "ready"),
+            ("house/cellar/pump/$stats/interval", "60"),
+            ("house/cellar/pump/$stats/uptime", "120"),
+            ("house/cellar/pump/$stats/cputemp", "48"),
+            ("house/cellar/pump/$stats/signal", "24"),
+            ("house/cellar/pump/$fw/version", "1"),
+            ("house/cellar/pump/$state", "lost"),
+        ],
+    );
     assert_eq!(
         said,
         [
@@ -175,13 +184,16 @@ fn version_4_describes_each_property_in_topics_of_its_own() {
 fn children_are_gone_with_their_root() {
     let mut homie = Homie::new();
     let child = r#"{"homie":"5.0","root":"bridge","parent":"bridge","nodes":{}}"#;
-    let said = all(&mut homie, &[
-        ("homie/5/bridge/$state", "ready"),
-        ("homie/5/lamp/$description", child),
-        ("homie/5/lamp/$state", "ready"),
-        ("homie/5/bridge/$state", "lost"),
-        ("homie/5/bridge/$state", "ready"),
-    ]);
+    let said = all(
+        &mut homie,
+        &[
+            ("homie/5/bridge/$state", "ready"),
+            ("homie/5/lamp/$description", child),
+            ("homie/5/lamp/$state", "ready"),
+            ("homie/5/bridge/$state", "lost"),
+            ("homie/5/bridge/$state", "ready"),
+        ],
+    );
     assert_eq!(
         said,
         [

@@ -86,7 +86,8 @@ impl<'a> Topic<'a> {
     /// Whether the ids are such as the convention has them: a to z, 0 to 9, `-`; `_` for the arrays of version 2.
     pub fn is_valid(&self) -> bool {
         let id = |id: &str| {
-            !id.is_empty() && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'))
+            !id.is_empty()
+                && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_'))
         };
         match self.place {
             Place::Value(node, property) | Place::Attribute(node, property, _) => {

@@ -12,7 +12,14 @@ type Row = (String, String, Option<String>, Option<String>, f64, When);
 fn rows(decoded: &Decoded) -> Vec<Row> {
     let row = |r: &crate::reading::Reading| {
         let text = |t: Option<&str>| t.map(str::to_owned);
-        (r.node.to_string(), r.metric.to_string(), text(r.own_name.as_deref()), text(r.unit.as_deref()), r.value, r.when)
+        (
+            r.node.to_string(),
+            r.metric.to_string(),
+            text(r.own_name.as_deref()),
+            text(r.unit.as_deref()),
+            r.value,
+            r.when,
+        )
     };
     decoded.readings.iter().map(row).collect()
 }
@@ -55,7 +62,14 @@ fn the_samples_are_what_their_documentation_says() {
         [
             row("robot/San Francisco/114h", "pressure", None, Some("hPa"), 1027.0, When::Arrival),
             row("robot/San Francisco/114h", "temperature", None, Some("degC"), 10.09, When::Arrival),
-            row("robot/San Francisco/114h", "weather.wind_degrees", Some("wind_degrees"), Some("deg"), 34.0, When::Arrival),
+            row(
+                "robot/San Francisco/114h",
+                "weather.wind_degrees",
+                Some("wind_degrees"),
+                Some("deg"),
+                34.0,
+                When::Arrival
+            ),
         ]
     );
 }
@@ -137,11 +151,17 @@ fn a_bad_line_is_told_with_its_place_and_the_others_are_kept() {
         ("weather,a= x=1", "line 2, column 11: expected a tag's value"),
         ("weather,a x=1", "line 2, column 10: expected `=` behind the key"),
         ("weather x", "line 2, column 10: expected `=` behind the key"),
-        ("wétter x=", "line 2, column 10: expected a value: a number, a number with i or u, true, false, or text in double quotes"),
+        (
+            "wétter x=",
+            "line 2, column 10: expected a value: a number, a number with i or u, true, false, or text in double quotes",
+        ),
         ("weather x=1 1 2", "line 2, column 13: expected a timestamp in integers, or the end"),
         ("weather x=\"a", "line 2, column 11: expected the text's closing quote in the same line"),
         ("weather x=\"a\"b", "line 2, column 14: expected `,`, a blank or the end behind the field's value"),
-        ("weather x=1.5i", "line 2, column 11: expected a value: a number, a number with i or u, true, false, or text in double quotes"),
+        (
+            "weather x=1.5i",
+            "line 2, column 11: expected a value: a number, a number with i or u, true, false, or text in double quotes",
+        ),
         (",a=b x=1", "line 2, column 1: expected a measurement's name"),
     ] {
         let decoded = lines(&format!("a x=1\n{line}\nb x=2"));

@@ -3,6 +3,7 @@
 use rmp::Marker;
 use rmp::decode;
 
+use crate::codec::payload::scalar::of_f32;
 use crate::reading::Timestamp;
 
 /// Where bytes are not MessagePack.
@@ -46,7 +47,11 @@ impl<'a> Reader<'a> {
 
     /// Nothing is left.
     pub fn end(&self) -> Result<(), Fault> {
-        if self.rest.is_empty() { Ok(()) } else { Err(Fault { offset: self.offset(), expected: "the end of the message" }) }
+        if self.rest.is_empty() {
+            Ok(())
+        } else {
+            Err(Fault { offset: self.offset(), expected: "the end of the message" })
+        }
     }
 
     pub fn next(&mut self) -> Result<Item<'a>, Fault> {
@@ -59,7 +64,7 @@ impl<'a> Reader<'a> {
             Marker::True | Marker::False => decode::read_bool(rd).map(Item::Bool).map_err(cut),
             Marker::F32 => {
                 let value = decode::read_f32(rd).map_err(cut)?;
-                Ok(Item::Float(shortest(value)))
+                Ok(Item::Float(of_f32(value)))
             }
             Marker::F64 => decode::read_f64(rd).map(Item::Float).map_err(cut),
             Marker::FixStr(_) | Marker::Str8 | Marker::Str16 | Marker::Str32 => {
@@ -97,11 +102,6 @@ impl<'a> Reader<'a> {
         self.rest = rest;
         Some(taken)
     }
-}
-
-/// The shortest decimal number that gives a 32-bit float: what its sender had in mind.
-pub(in crate::codec::payload) fn shortest(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
 }
 
 /// The timestamp extension: 32 bits of seconds; 30 bits of nanoseconds and 34 of seconds; or 32 bits of nanoseconds and 64 of

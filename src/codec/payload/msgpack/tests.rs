@@ -30,7 +30,10 @@ fn leaves_are_named_by_their_paths() {
         ]
     );
     let temperature = &decoded.readings[0];
-    assert_eq!((&*temperature.node, temperature.unit.as_deref(), &temperature.own_name), ("dev/1", Some("degC"), &None));
+    assert_eq!(
+        (&*temperature.node, temperature.unit.as_deref(), &temperature.own_name),
+        ("dev/1", Some("degC"), &None)
+    );
     let named = decode(&Message { node: Some("n"), metric: Some("m"), ..message(b"\x81\xa1x\xd1\xff\x00") });
     assert_eq!(readings(&named), [row("m.x", -256.0)]);
     assert_eq!(&*named.readings[0].node, "n");
@@ -48,9 +51,12 @@ fn times_are_extensions_numbers_or_texts() {
     let packed = (500_000_000_u64 << 34) | 1_760_000_000;
     let eight = [b"\x82\xa1x\x01\xa4time\xd7\xff".as_slice(), &packed.to_be_bytes()].concat();
     assert_eq!(decode(&message(&eight)).readings[0].when, at);
-    let twelve =
-        [b"\x82\xa1x\x01\xa4time\xc7\x0c\xff".as_slice(), &500_000_000_u32.to_be_bytes(), &1_760_000_000_i64.to_be_bytes()]
-            .concat();
+    let twelve = [
+        b"\x82\xa1x\x01\xa4time\xc7\x0c\xff".as_slice(),
+        &500_000_000_u32.to_be_bytes(),
+        &1_760_000_000_i64.to_be_bytes(),
+    ]
+    .concat();
     assert_eq!(decode(&message(&twelve)).readings[0].when, at);
     // The configured field, in each element of an array.
     let array = [

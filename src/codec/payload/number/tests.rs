@@ -77,11 +77,9 @@ fn words_are_events_and_some_tell_that_the_node_is_there() {
 
 #[test]
 fn what_is_no_value_is_refused() {
-    for (payload, reason) in [
-        ("1,234", DeadReason::BadNumber),
-        ("1e999", DeadReason::BadNumber),
-        ("{\"a\":1}", DeadReason::Malformed),
-    ] {
+    for (payload, reason) in
+        [("1,234", DeadReason::BadNumber), ("1e999", DeadReason::BadNumber), ("{\"a\":1}", DeadReason::Malformed)]
+    {
         let decoded = decode(&message("a/b", payload));
         assert_eq!(decoded.dead.iter().map(|d| d.reason).collect::<Vec<_>>(), [reason], "{payload}");
     }
@@ -93,7 +91,8 @@ fn what_is_no_value_is_refused() {
 
 #[test]
 fn only_values_are_recognised() {
-    for (payload, is) in [("21.5", true), ("21.5 °C", true), ("ON", true), ("open", false), ("{}", false), ("", false)] {
+    for (payload, is) in [("21.5", true), ("21.5 °C", true), ("ON", true), ("open", false), ("{}", false), ("", false)]
+    {
         assert_eq!(recognises(&message("a/b", payload)), is, "{payload}");
     }
     assert!(!recognises(&message("homie/5/d/n/p/$target", "1")));

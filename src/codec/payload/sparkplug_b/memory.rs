@@ -114,10 +114,6 @@ impl Edges {
         self.known.get(key)
     }
 
-    pub fn get_mut(&mut self, key: &str) -> Option<&mut Edge> {
-        self.known.get_mut(key)
-    }
-
     fn forget_oldest(&mut self, but: &str) -> bool {
         let others = self.known.iter().filter(|(key, _)| *key != but);
         let Some(key) = others.min_by_key(|(_, edge)| edge.heard).map(|(key, _)| key.clone()) else { return false };
