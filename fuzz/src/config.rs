@@ -201,7 +201,6 @@ impl Printed {
             }
             this.section("[[mqtt]]", &format!("MQTT__{i}__"), keys);
             for (j, s) in m.subscribe.iter().enumerate() {
-                
                 let mut keys = vec![
                     ("topic", s.topic.as_str().into()),
                     ("format", s.format.as_str().into()),

@@ -1,10 +1,10 @@
 //! Properties of whole messages of a broker.
 
-use gadwall::codec::payload::{Decoders, Format};
 use gadwall::codec::json;
+use gadwall::codec::payload::{Decoders, Format};
 use gadwall::codec::time::Local;
 use gadwall::codec::topic::Pattern;
-use gadwall::config::{Subscription};
+use gadwall::config::Subscription;
 use gadwall::reading::{Arrival, DeadReason, Timestamp, When};
 use gadwall::source::mqtt::message::{Received, digest, needs_delivery, read};
 use gadwall::zone::Tz;
@@ -22,13 +22,7 @@ pub fn message(input: &[u8]) {
         .split(' ')
         .filter_map(|word| {
             let (text, time) = word.strip_prefix('!').map_or((word, None), |text| (text, Some("time".to_owned())));
-            Some(Subscription {
-                topic: Pattern::parse(text).ok()?,
-                format: Format::Json,
-                time,
-                timezone: None,
-                qos: 1,
-            })
+            Some(Subscription { topic: Pattern::parse(text).ok()?, format: Format::Json, time, timezone: None, qos: 1 })
         })
         .collect();
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Format, Message};
+use super::homie::Homie;
+use super::sparkplug_b::SparkplugB;
+use super::{Format, Message, csv, esphome, influx_line, msgpack, number, shelly, tasmota, zigbee2mqtt};
 use crate::codec::json;
 use crate::reading::Decoded;
 
@@ -13,6 +15,8 @@ pub struct Request {
     pub topic: String,
     /// The payload.
     pub payload: Vec<u8>,
+    /// Why, for the log.
+    pub reason: &'static str,
 }
 
 /// What is in a message, and how it was read.
@@ -28,7 +32,10 @@ pub struct Output {
 
 /// The formats with their memories. Each memory has a bound of its own, which its module names.
 #[derive(Debug, Default)]
-pub struct Decoders {}
+pub struct Decoders {
+    homie: Homie,
+    sparkplug_b: SparkplugB,
+}
 
 impl Decoders {
     /// Without any memory.
@@ -39,8 +46,27 @@ impl Decoders {
     /// Decodes a message by `format`; with [`Format::Auto`] by the one that it is taken for.
     pub fn decode(&mut self, format: Format, message: &Message<'_>) -> Output {
         let taken_for = (format == Format::Auto).then(|| super::auto::recognise(message));
-        let decoded = as_json(message);
-        Output { decoded, taken_for, request: None }
+        let mut request = None;
+        let decoded = match taken_for.unwrap_or(format) {
+            // Nothing is taken for it.
+            Format::Auto | Format::Json => as_json(message),
+            Format::Number => number::decode(message),
+            Format::Csv => csv::decode(message),
+            Format::Msgpack => msgpack::decode(message),
+            Format::Zigbee2mqtt => zigbee2mqtt::decode(message),
+            Format::Tasmota => tasmota::decode(message),
+            Format::Esphome => esphome::decode(message),
+            Format::Shelly => shelly::decode(message),
+            Format::Homie => self.homie.decode(message),
+            Format::InfluxLine => influx_line::decode(message),
+            Format::SparkplugB => {
+                let answer = self.sparkplug_b.decode(message);
+                request = answer.rebirth.map(|r| Request { topic: r.topic, payload: r.payload, reason: r.reason });
+                answer.decoded
+            }
+            _ => as_json(message),
+        };
+        Output { decoded, taken_for, request }
     }
 
     /// Forgets which messages were seen: the next ones may be among them and are not stored yet.
