@@ -18,9 +18,14 @@ use super::time::Local;
 use crate::reading::Decoded;
 
 pub use super::leaves::MAX_VALUES;
+pub use decoders::{Decoders, Output, Request};
+pub use format::Format;
 
+mod auto;
+mod decoders;
 pub mod esphome;
 pub mod fields;
+mod format;
 pub mod found;
 pub mod scalar;
 pub mod shelly;
