@@ -3,7 +3,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use gadwall::codec::payload::Format;
 use gadwall::config::{Config, ConfigErrors, Interval, Place, SerialFormat, Trust};
 
 /// Longest line that a person is shown about one mistake, in bytes; the name of a variable comes on top.

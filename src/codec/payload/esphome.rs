@@ -150,7 +150,7 @@ pub fn decode(message: &Message<'_>) -> Decoded {
                         }
                     }
                     Ok(Value::Object(fields)) if component == "light" => {
-                        light(&mut found, &node, (name, object), &fields)
+                        light(&mut found, &node, (name, object), &fields);
                     }
                     Ok(Value::Object(_)) => {}
                     Ok(_) => return refused(DeadReason::Malformed, "byte 0: expected a JSON object", message.payload),

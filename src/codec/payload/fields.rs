@@ -94,6 +94,10 @@ pub const DEPENDS: [&str; 8] = ["distance", "gas", "heading", "o2", "speed", "vo
 /// The unit of a name of words joined by `_` that ends in a name of the vocabulary (`outdoor_temperature`), also with a
 /// number behind it (`temperature_2`).
 pub fn unit_of_words(name: &str) -> Option<&'static str> {
+    // It is refused, and has too many words to be looked through.
+    if name.len() > MAX_NAME {
+        return None;
+    }
     let unit = |name: &str| unit_of(name).filter(|_| !DEPENDS.contains(&name));
     let ends = |name: &str| {
         let tails = name.match_indices('_').map(|(at, _)| &name[at + 1..]);

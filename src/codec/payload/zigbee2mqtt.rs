@@ -227,14 +227,15 @@ fn field(found: &mut Found<'_>, node: &Arc<str>, path: &str, value: &Value, devi
                 found.event(node, path, text, when);
             }
         }
-        _ => match switch_of(value).or_else(|| names::switch(value.as_str()?)) {
-            Some(switch) => found.value(node, path, &Term::unknown(path), switch, when),
-            None => {
-                let scalar = of_json(value);
-                let number = if let Scalar::Value(number) = scalar { number } else { 0.0 };
-                found.scalar(node, path, &names::term(path, number, device), scalar, when);
+        _ => {
+            if let Some(switch) = switch_of(value).or_else(|| names::switch(value.as_str()?)) {
+                found.value(node, path, &Term::unknown(path), switch, when);
+                return;
             }
-        },
+            let scalar = of_json(value);
+            let number = if let Scalar::Value(number) = scalar { number } else { 0.0 };
+            found.scalar(node, path, &names::term(path, number, device), scalar, when);
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::Device;
 use crate::codec::payload::fields::of_words;
 use crate::codec::payload::vocabulary::Term;
+use crate::reading::MAX_NAME;
 
 /// Own name, the vocabulary's (or the own one where it has none), and the unit in which it comes.
 const NAMES: &[(&str, &str, &str)] = &[
@@ -80,6 +81,9 @@ fn is_endpoint(text: &str) -> bool {
 
 /// A name and the endpoint behind it with its `_`, which is empty where there is none.
 fn split_endpoint(name: &str) -> (&str, &str) {
+    if name.len() > MAX_NAME {
+        return (name, "");
+    }
     let at = name.match_indices('_').map(|(at, _)| at).find(|&at| is_endpoint(&name[at + 1..]));
     at.map_or((name, ""), |at| name.split_at(at))
 }
