@@ -22,10 +22,7 @@ pub use decoders::{Decoders, Output, Request};
 pub use format::Format;
 
 mod auto;
-<<<<<<< HEAD
 pub mod csv;
-=======
->>>>>>> mqttA
 mod decoders;
 pub mod esphome;
 pub mod fields;
