@@ -250,6 +250,10 @@ impl Arrival {
     }
 }
 
+/// First 8 bytes of the SHA-256 over topic, a zero byte and payload. It is compared among messages of one packet id only,
+/// and each of them is written with a commit: more bytes would cost more than they tell.
+pub type Digest = [u8; 8];
+
 /// What makes a redelivered MQTT message recognisable (design 4, "Redelivery").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
@@ -257,8 +261,8 @@ pub struct Delivery {
     pub packet: u16,
     /// The broker marked it as sent before (DUP = 1).
     pub dup: bool,
-    /// First 16 bytes of the SHA-256 over topic, a zero byte and payload.
-    pub digest: [u8; 16],
+    /// That of its topic and payload.
+    pub digest: Digest,
     /// Which part of the message, when it was too large for one envelope; else 0.
     pub part: u16,
 }

@@ -23,7 +23,7 @@ pub struct Feed {
     machine: Stepped,
     clock: Clock,
     packet: u16,
-    unconfirmed: Vec<(u16, [u8; 16])>,
+    unconfirmed: Vec<(u16, Digest)>,
     /// What it counts.
     pub metrics: Arc<Metrics>,
     /// Its reading half.

@@ -1,6 +1,7 @@
 //! The bounded channel from the sources to the store. What bounds it is permits: an envelope takes one for each of its
 //! rows, and its bytes from a second bound, and gives them back when it has been answered.
 
+use crate::reading::Digest;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,7 +48,7 @@ pub enum Refused {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Notice {
     /// The broker of this source has every acknowledgement sent so far for these packet ids and digests.
-    Confirmed(Arc<str>, Vec<(u16, [u8; 16])>),
+    Confirmed(Arc<str>, Vec<(u16, Digest)>),
     /// The broker of this source has forgotten the session: its packet ids start anew.
     SessionLost(Arc<str>),
     /// The broker of this source has sent again, in this process, whatever it had no acknowledgement for from before.
@@ -434,7 +435,7 @@ pub(super) mod tests {
         let answers = Arc::new(Mutex::new(Vec::new()));
         let into = Arc::clone(&answers);
         let mut large = envelope(5, true, Receipt::new(move |o| into.lock().unwrap().push(o)));
-        large.delivery = Some(Delivery { packet: 3, dup: true, digest: [1; 16], part: 0 });
+        large.delivery = Some(Delivery { packet: 3, dup: true, digest: [1; 8], part: 0 });
         intake.try_send(large).unwrap();
         let parts: Vec<Carried> = (0..3).map(|_| next(&outlet)).collect();
         let values: Vec<Vec<f64>> =

@@ -3,6 +3,7 @@
 
 mod tally;
 
+use crate::reading::Digest;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -86,7 +87,7 @@ pub struct Plan {
     pub newest: HashMap<i32, Newest>,
     node_ids: HashMap<(Arc<str>, Arc<str>), i32>,
     series_ids: HashMap<(i32, Arc<str>), i32>,
-    in_hand: HashSet<(Arc<str>, u16, u16, [u8; 16])>,
+    in_hand: HashSet<(Arc<str>, u16, u16, Digest)>,
     /// What is new of each source.
     pub fresh: HashMap<Arc<str>, Fresh>,
 }

@@ -8,24 +8,32 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::reading::Delivery;
+use crate::reading::{Delivery, Digest};
 
 /// Most messages that are remembered: as many as one session has packet ids. Above it the oldest are forgotten.
 pub const MAX: usize = 65_535;
 
-/// Bytes of one entry behind its source's name: packet id, part, digest.
-const ENTRY: usize = 2 + 2 + 16;
+/// Bytes of a packet id, a part, and a digest.
+const PACKET: usize = 2;
+const PART: usize = 2;
+const DIGEST: usize = 8;
+/// Bytes of a digest in the blobs of the first version, of which the first [`DIGEST`] count.
+const LONG_DIGEST: usize = 16;
 
-/// First byte of a blob: what a commit adds.
-const ADDED: u8 = 0;
-/// First byte of a blob: all that is remembered; what older commits say is void.
-const ALL: u8 = 1;
+/// What a blob says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// What a commit adds.
+    Added,
+    /// All that is remembered; what older commits say is void.
+    All,
+}
 
 type Key = (Arc<str>, u16, u16);
 
 #[derive(Debug)]
 struct Entry {
-    digest: [u8; 16],
+    digest: Digest,
     // Position in the order of remembering.
     number: u64,
     // From an earlier process: its confirmation may have been lost with that.
@@ -66,11 +74,11 @@ impl Unconfirmed {
 
     /// Takes over what `commits.unconfirmed` of the next row says; rows go from the oldest to the newest.
     pub fn load(&mut self, blob: &[u8]) {
-        let Some((kind, entries)) = blob.split_first() else { return };
-        if *kind == ALL {
+        let Some((kind, entries)) = decode(blob) else { return };
+        if kind == Kind::All {
             *self = Self::default();
         }
-        self.remember(decode(entries), true);
+        self.remember(entries, true);
     }
 
     fn remember(&mut self, deliveries: impl IntoIterator<Item = (Arc<str>, Delivery)>, loaded: bool) {
@@ -94,7 +102,7 @@ impl Unconfirmed {
     }
 
     /// The broker has the acknowledgements of these packets.
-    pub fn confirmed(&mut self, source: &Arc<str>, packets: &[(u16, [u8; 16])]) {
+    pub fn confirmed(&mut self, source: &Arc<str>, packets: &[(u16, Digest)]) {
         for (packet, digest) in packets {
             for part in 0.. {
                 let key = (Arc::clone(source), *packet, part);
@@ -123,61 +131,88 @@ impl Unconfirmed {
 
     /// `commits.unconfirmed` of a commit that adds `added` and says everything else that is remembered as well.
     pub fn all_with(&self, added: &[(Arc<str>, Delivery)]) -> Vec<u8> {
-        let mut all: HashMap<Key, [u8; 16]> =
+        let mut all: HashMap<Key, Digest> =
             self.entries.iter().map(|(key, entry)| (key.clone(), entry.digest)).collect();
         all.extend(added.iter().map(|(s, d)| ((Arc::clone(s), d.packet, d.part), d.digest)));
         let all: Vec<(Arc<str>, Delivery)> = all
             .into_iter()
             .map(|((source, packet, part), digest)| (source, Delivery { packet, dup: false, digest, part }))
             .collect();
-        encode(ALL, &all)
+        encode(Kind::All, &all)
     }
 }
 
 /// `commits.unconfirmed` of a commit that adds these; `None` when there are none.
 pub fn added(deliveries: &[(Arc<str>, Delivery)]) -> Option<Vec<u8>> {
-    (!deliveries.is_empty()).then(|| encode(ADDED, deliveries))
+    (!deliveries.is_empty()).then(|| encode(Kind::Added, deliveries))
 }
 
-/// The kind; then for each source the length of its name, its name, the number of its entries (u32), and the entries;
-/// numbers are little-endian.
-pub fn encode(kind: u8, deliveries: &[(Arc<str>, Delivery)]) -> Vec<u8> {
-    let mut by_source: BTreeMap<&str, Vec<&Delivery>> = BTreeMap::new();
+/// The kind: 2 for what is added, 3 for all. Then for each source the length of its name, its name, the number of its messages
+/// (u32) and of its further parts (u32), the messages (packet id, digest), and the parts (packet id, part, digest); numbers
+/// are little-endian. Blobs of the first version have the kinds 0 and 1, entries of packet id, part and 16 bytes of the
+/// digest, and no number of parts.
+pub fn encode(kind: Kind, deliveries: &[(Arc<str>, Delivery)]) -> Vec<u8> {
+    let mut by_source: BTreeMap<&str, [Vec<&Delivery>; 2]> = BTreeMap::new();
     for (source, d) in deliveries {
-        by_source.entry(source).or_default().push(d);
+        by_source.entry(source).or_default()[usize::from(d.part > 0)].push(d);
     }
-    let mut out = Vec::with_capacity(deliveries.len() * ENTRY + 64);
-    out.push(kind);
+    let mut out = Vec::with_capacity(deliveries.len() * (PACKET + DIGEST) + 64);
+    out.push(match kind {
+        Kind::Added => 2,
+        Kind::All => 3,
+    });
     for (source, entries) in by_source {
-        // Both fit: names have at most 128 bytes, and a batch has fewer messages than u32 has numbers.
+        // All fit: names have at most 128 bytes, and a batch has fewer messages than u32 has numbers.
         out.push(u8::try_from(source.len()).unwrap_or(u8::MAX));
         out.extend_from_slice(&source.as_bytes()[..source.len().min(usize::from(u8::MAX))]);
-        out.extend_from_slice(&u32::try_from(entries.len()).unwrap_or(u32::MAX).to_le_bytes());
-        for d in entries {
+        for of in &entries {
+            out.extend_from_slice(&u32::try_from(of.len()).unwrap_or(u32::MAX).to_le_bytes());
+        }
+        for d in entries.iter().flatten() {
             out.extend_from_slice(&d.packet.to_le_bytes());
-            out.extend_from_slice(&d.part.to_le_bytes());
+            if d.part > 0 {
+                out.extend_from_slice(&d.part.to_le_bytes());
+            }
             out.extend_from_slice(&d.digest);
         }
     }
     out
 }
 
-/// The deliveries of a blob behind its kind; what cannot be read ends it, since a wrong memory would be worse than none.
-pub fn decode(mut bytes: &[u8]) -> Vec<(Arc<str>, Delivery)> {
+/// What a blob says; `None` where it is of no known kind. What cannot be read ends it, since a wrong memory would be worse
+/// than none.
+pub fn decode(blob: &[u8]) -> Option<(Kind, Vec<(Arc<str>, Delivery)>)> {
+    let (&kind, mut bytes) = blob.split_first()?;
+    let first_version = kind < 2;
+    let kind = match kind {
+        0 | 2 => Kind::Added,
+        1 | 3 => Kind::All,
+        _ => return None,
+    };
+    let digest = if first_version { LONG_DIGEST } else { DIGEST };
     let mut out = Vec::new();
     while let Some((source, count, rest)) = header(bytes) {
+        let (parts, rest) = match rest.split_first_chunk::<4>() {
+            _ if first_version => (0, rest),
+            Some((parts, rest)) => (u32::from_le_bytes(*parts), rest),
+            None => break,
+        };
         bytes = rest;
-        for _ in 0..count {
-            let Some((entry, rest)) = bytes.split_at_checked(ENTRY) else { return out };
+        for i in 0..u64::from(count) + u64::from(parts) {
+            let part = if first_version || i >= u64::from(count) { PART } else { 0 };
+            let Some((entry, rest)) = bytes.split_at_checked(PACKET + part + digest) else { return Some((kind, out)) };
             bytes = rest;
-            let mut digest = [0; 16];
-            digest.copy_from_slice(&entry[4..]);
-            let packet = u16::from_le_bytes([entry[0], entry[1]]);
-            let part = u16::from_le_bytes([entry[2], entry[3]]);
-            out.push((Arc::clone(&source), Delivery { packet, dup: false, digest, part }));
+            let number = |at: usize| u16::from_le_bytes([entry[at], entry[at + 1]]);
+            let delivery = Delivery {
+                packet: number(0),
+                dup: false,
+                part: if part > 0 { number(PACKET) } else { 0 },
+                digest: std::array::from_fn(|byte| entry[PACKET + part + byte]),
+            };
+            out.push((Arc::clone(&source), delivery));
         }
     }
-    out
+    Some((kind, out))
 }
 
 fn header(bytes: &[u8]) -> Option<(Arc<str>, u32, &[u8])> {
@@ -192,7 +227,7 @@ mod tests {
     use super::*;
 
     fn delivery(packet: u16, dup: bool, digest: u8) -> Delivery {
-        Delivery { packet, dup, digest: [digest; 16], part: 0 }
+        Delivery { packet, dup, digest: [digest; 8], part: 0 }
     }
 
     fn home() -> Arc<str> {
@@ -221,7 +256,7 @@ mod tests {
         let mut u = Unconfirmed::default();
         u.committed([(home(), delivery(7, false, 1)), (other(), delivery(7, false, 1))]);
         u.committed([(home(), delivery(8, false, 2))]);
-        u.confirmed(&home(), &[(7, [1; 16]), (8, [9; 16])]);
+        u.confirmed(&home(), &[(7, [1; 8]), (8, [9; 8])]);
         assert!(!u.repeats(&home(), &delivery(7, true, 1)));
         assert!(u.repeats(&home(), &delivery(8, true, 2)), "another digest does not confirm it");
         u.session_lost(&home());
@@ -259,6 +294,15 @@ mod tests {
     }
 
     #[test]
+    fn what_the_first_version_wrote_is_read_with_the_beginning_of_its_digests() {
+        let entry = |packet: u8, part: u8| [[packet, 0, part, 0].to_vec(), (1..=16).collect()].concat();
+        let blob = [b"\x01\x04home\x02\0\0\0".to_vec(), entry(7, 0), entry(8, 3)].concat();
+        let known = |packet, part| (home(), Delivery { packet, dup: false, digest: [1, 2, 3, 4, 5, 6, 7, 8], part });
+        assert_eq!(decode(&blob), Some((Kind::All, vec![known(7, 0), known(8, 3)])));
+        assert_eq!(decode(&blob[..blob.len() - 1]), Some((Kind::All, vec![known(7, 0)])));
+    }
+
+    #[test]
     fn what_is_written_is_read_again_and_the_whole_memory_replaces_older_rows() {
         let all = vec![
             (home(), delivery(1, false, 3)),
@@ -266,14 +310,14 @@ mod tests {
             (Arc::from("z"), delivery(2, false, 5)),
         ];
         let bytes = added(&all).unwrap();
-        assert_eq!(decode(&bytes[1..]), all);
-        assert_eq!(decode(&bytes[1..bytes.len() - 1]), all[..2]);
-        assert_eq!(added(&[]), None);
-        assert_eq!(decode(&[]), []);
+        assert_eq!(decode(&bytes), Some((Kind::Added, all.clone())));
+        assert_eq!(decode(&bytes[..bytes.len() - 1]), Some((Kind::Added, all[..2].to_vec())));
+        assert_eq!(bytes.len(), 1 + (1 + 4 + 8 + 10 + 12) + (1 + 1 + 8 + 10));
+        assert_eq!((added(&[]), decode(&[]), decode(&[4])), (None, None, None));
 
         let mut u = Unconfirmed::default();
         u.load(&bytes);
-        u.confirmed(&home(), &[(1, [3; 16])]);
+        u.confirmed(&home(), &[(1, [3; 8])]);
         let whole = u.all_with(&[(home(), delivery(9, false, 9))]);
         let mut v = Unconfirmed::default();
         v.load(&bytes);

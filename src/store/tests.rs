@@ -275,7 +275,7 @@ fn an_untrusted_clock_leaves_the_lag_open() {
 fn a_redelivered_message_without_a_time_is_stored_once_also_after_a_restart() {
     let mut b = Bench::new();
     let one = || Decoded { readings: vec![reading("7", "t", When::Arrival, 1.0)], ..Decoded::default() };
-    let sent = |packet, dup| Some(Delivery { packet, dup, digest: [7; 16], part: 0 });
+    let sent = |packet, dup| Some(Delivery { packet, dup, digest: [7; 8], part: 0 });
     b.life(|s| {
         s.envelope(NOW, one(), sent(1, false));
         s.envelope(NOW + 1, one(), sent(1, true)); // the first copy is still in the batch in hand
@@ -285,7 +285,7 @@ fn a_redelivered_message_without_a_time_is_stored_once_also_after_a_restart() {
     assert_eq!(b.metrics.readings.duplicate.get(), 1);
     b.life(|s| {
         s.envelope(NOW + 3, one(), sent(2, true));
-        s.intake.notice(Notice::Confirmed("hub".into(), vec![(1, [7; 16])])).unwrap();
+        s.intake.notice(Notice::Confirmed("hub".into(), vec![(1, [7; 8])])).unwrap();
         s.envelope(NOW + 4, one(), sent(1, true)); // confirmed before: the id was used again
     });
     assert_eq!(b.metrics.readings.duplicate.get(), 1);
@@ -345,7 +345,7 @@ fn old_commits_are_deleted_and_what_a_broker_may_send_again_stays_known() {
     let mut b = Bench::new();
     b.config.batch_rows = 1;
     let one = |t| Decoded { readings: vec![reading("7", "t", When::Arrival, f64::from(t))], ..Decoded::default() };
-    let sent = |dup| Some(Delivery { packet: 1, dup, digest: [1; 16], part: 0 });
+    let sent = |dup| Some(Delivery { packet: 1, dup, digest: [1; 8], part: 0 });
     b.life(|s| {
         for i in 0..130 {
             s.envelope(NOW + i64::from(i), one(i), if i == 70 { sent(false) } else { None });
@@ -368,7 +368,7 @@ fn old_commits_are_deleted_and_what_a_broker_may_send_again_stays_known() {
 fn a_lost_session_ends_the_meaning_of_ids_also_for_what_waits_for_its_commit() {
     let mut b = Bench::new();
     let one = || Decoded { readings: vec![reading("7", "t", When::Arrival, 1.0)], ..Decoded::default() };
-    let sent = |dup| Some(Delivery { packet: 1, dup, digest: [1; 16], part: 0 });
+    let sent = |dup| Some(Delivery { packet: 1, dup, digest: [1; 8], part: 0 });
     b.life(|s| {
         s.envelope(NOW, one(), sent(false));
         s.intake.notice(Notice::SessionLost("hub".into())).unwrap();

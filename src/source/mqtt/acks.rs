@@ -1,5 +1,6 @@
 //! The acknowledgements of one connection in the order of receipt. Pure: no client, no clock.
 
+use crate::reading::Digest;
 use std::collections::VecDeque;
 
 use rumqttc::v5::mqttbytes::QoS;
@@ -14,7 +15,7 @@ pub(super) struct Ack {
     /// QoS that the broker sent it with.
     pub(super) qos: QoS,
     /// Digest of its topic and payload, where the store remembers it until the broker has this acknowledgement.
-    pub(super) digest: Option<[u8; 16]>,
+    pub(super) digest: Option<Digest>,
 }
 
 /// The place of a message: its connection, and its number in it.

@@ -1,11 +1,12 @@
 //! Which acknowledgements the broker is known to have, so that the store can forget their messages. Pure.
 
+use crate::reading::Digest;
 use std::collections::{HashMap, VecDeque};
 
 use super::acks::Ack;
 
 /// What the store remembers of a message: packet id and digest.
-pub(super) type Known = (u16, [u8; 16]);
+pub(super) type Known = (u16, Digest);
 
 /// Most acknowledgements that wait for a PINGRESP: there are no more packet ids, so an older one's id is in use again and
 /// the store sees that by itself.
@@ -18,11 +19,11 @@ const MOST: usize = u16::MAX as usize;
 #[derive(Debug, Default)]
 pub(super) struct Confirm {
     // In the client's queue, in their order.
-    handed: VecDeque<(u16, Option<[u8; 16]>)>,
+    handed: VecDeque<(u16, Option<Digest>)>,
     // Written to the socket of this connection, oldest first.
     written: VecDeque<Known>,
     // Written to, or meant for, a socket that broke before a PINGRESP came.
-    doubtful: HashMap<u16, [u8; 16]>,
+    doubtful: HashMap<u16, Digest>,
     ping: Option<Ping>,
     // The store was told that the broker has sent again what it would, for what an earlier process left behind.
     resumed: bool,
@@ -95,7 +96,7 @@ impl Confirm {
     }
 
     /// The broker sent this message in this connection: it has no acknowledgement for it.
-    pub(super) fn sent_again(&mut self, packet: u16, digest: &[u8; 16]) {
+    pub(super) fn sent_again(&mut self, packet: u16, digest: &Digest) {
         if self.doubtful.get(&packet) == Some(digest) {
             self.doubtful.remove(&packet);
         }
@@ -119,14 +120,14 @@ mod tests {
     use super::*;
     use rumqttc::v5::mqttbytes::QoS;
 
-    const A: [u8; 16] = [0xa; 16];
-    const B: [u8; 16] = [0xb; 16];
+    const A: Digest = [0xa; 8];
+    const B: Digest = [0xb; 8];
 
-    fn ack(packet: u16, digest: Option<[u8; 16]>) -> Ack {
+    fn ack(packet: u16, digest: Option<Digest>) -> Ack {
         Ack { packet, qos: QoS::AtLeastOnce, digest }
     }
 
-    fn written(confirm: &mut Confirm, packet: u16, digest: [u8; 16]) {
+    fn written(confirm: &mut Confirm, packet: u16, digest: Digest) {
         confirm.handed(ack(packet, Some(digest)));
         confirm.written(packet);
     }

@@ -19,7 +19,7 @@ pub(super) struct Copies {
 
 #[derive(Debug)]
 struct Last {
-    digest: [u8; 16],
+    digest: crate::reading::Digest,
     qos: QoS,
     through: Vec<usize>,
 }

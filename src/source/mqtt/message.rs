@@ -1,11 +1,11 @@
 //! From a PUBLISH packet's topic and payload to readings. Pure.
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 
 use crate::codec::payload::{self, Decoders, Format, Request};
 use crate::codec::time::Local;
 use crate::config::Subscription;
-use crate::reading::{AVAILABILITY_EVENT, Arrival, DeadLetter, DeadReason, Decoded, When};
+use crate::reading::{AVAILABILITY_EVENT, Arrival, DeadLetter, DeadReason, Decoded, Digest, When};
 use crate::zone::{self, Tz};
 
 /// Longest part of a topic that the detail of a dead letter shows, in characters.
@@ -144,8 +144,8 @@ pub fn needs_delivery(message: &Message, arrival: Arrival) -> bool {
         || !content.events.iter().all(|e| keeps_its_time(&e.when))
 }
 
-/// First 16 bytes of the SHA-256 over topic, a zero byte and payload.
-pub fn digest(topic: &[u8], payload: &[u8]) -> [u8; 16] {
+/// The digest of a message.
+pub fn digest(topic: &[u8], payload: &[u8]) -> Digest {
     let sum = Sha256::new().chain_update(topic).chain_update([0]).chain_update(payload).finalize();
     std::array::from_fn(|at| sum[at])
 }

@@ -18,7 +18,7 @@ fn envelope(value: f64, delivery: impl Into<Option<Delivery>>) -> Envelope {
 }
 
 fn delivery(dup: bool, packet: u16) -> Delivery {
-    Delivery { packet, dup, digest: [3; 16], part: 0 }
+    Delivery { packet, dup, digest: [3; 8], part: 0 }
 }
 
 fn begun(dir: &Path, boot: &str, boottime: i64, at: Timestamp) -> Poison {

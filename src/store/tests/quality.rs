@@ -95,7 +95,7 @@ fn redelivered_readings_are_duplicates_of_their_series() {
     let mut b = Bench::new();
     let message = |dup| {
         let content = readings(vec![reading("7", "t", When::Arrival, 1.0), reading("7", "h", When::Arrival, 2.0)]);
-        (content, Some(Delivery { packet: 9, dup, digest: [4; 16], part: 0 }))
+        (content, Some(Delivery { packet: 9, dup, digest: [4; 8], part: 0 }))
     };
     b.waited(|s| {
         let (content, delivery) = message(false);
