@@ -67,7 +67,9 @@ pub(super) struct Edge {
     devices: HashMap<Option<String>, Device>,
     size: usize,
     heard: u64,
-    asked: Option<Option<Timestamp>>,
+    /// It was asked for its births, at this time where one was known.
+    was_asked: bool,
+    asked_at: Option<Timestamp>,
     since_asked: u32,
 }
 
@@ -181,13 +183,11 @@ impl Edges {
         let messages = self.messages;
         let Some(edge) = self.known.get_mut(key) else { return false };
         edge.since_asked = edge.since_asked.saturating_add(1);
-        let again = match edge.asked {
-            None => true,
-            Some(asked) => match (asked, at) {
-                // A clock that was set back is no reason to wait for it.
-                (Some(asked), Some(at)) => !(0..ASK_AGAIN).contains(&(at.micros().saturating_sub(asked.micros()))),
-                _ => edge.since_asked > ASK_AGAIN_MESSAGES,
-            },
+        let again = match (edge.asked_at, at) {
+            _ if !edge.was_asked => true,
+            // A clock that was set back is no reason to wait for it.
+            (Some(asked), Some(at)) => !(0..ASK_AGAIN).contains(&(at.micros().saturating_sub(asked.micros()))),
+            _ => edge.since_asked > ASK_AGAIN_MESSAGES,
         };
         if !again {
             return false;
@@ -204,7 +204,7 @@ impl Edges {
             return false;
         }
         self.asked += 1;
-        edge.asked = Some(at);
+        (edge.was_asked, edge.asked_at) = (true, at);
         edge.since_asked = 0;
         true
     }
