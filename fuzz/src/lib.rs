@@ -3,6 +3,7 @@
 
 mod config;
 mod described;
+mod home;
 mod json;
 mod kept;
 mod message;
@@ -16,6 +17,7 @@ use gadwall::zone::Tz;
 
 pub use config::config;
 pub use described::{homie, sparkplug_b};
+pub use home::{esphome, shelly, tasmota, zigbee2mqtt};
 pub use json::{json, json_lines};
 pub use kept::{floor, redelivery, starts, wal};
 pub use message::message;
@@ -136,6 +138,26 @@ mod tests {
     #[test]
     fn wal() {
         replay("wal", super::wal);
+    }
+
+    #[test]
+    fn zigbee2mqtt() {
+        replay("zigbee2mqtt", super::zigbee2mqtt);
+    }
+
+    #[test]
+    fn tasmota() {
+        replay("tasmota", super::tasmota);
+    }
+
+    #[test]
+    fn esphome() {
+        replay("esphome", super::esphome);
+    }
+
+    #[test]
+    fn shelly() {
+        replay("shelly", super::shelly);
     }
 
     #[test]

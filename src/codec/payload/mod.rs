@@ -18,8 +18,15 @@ use super::time::Local;
 use crate::reading::Decoded;
 
 pub use super::leaves::MAX_VALUES;
+pub use decoders::{Decoders, Output, Request};
+pub use format::Format;
 
+mod auto;
 pub mod csv;
+mod decoders;
+pub mod esphome;
+pub mod fields;
+mod format;
 pub mod found;
 pub mod homie;
 pub mod influx_line;
@@ -27,8 +34,14 @@ pub mod msgpack;
 pub mod names;
 pub mod number;
 pub mod scalar;
+pub mod shelly;
 pub mod sparkplug_b;
+pub mod tasmota;
 pub mod vocabulary;
+pub mod zigbee2mqtt;
+
+#[cfg(test)]
+mod shown;
 
 /// One message, as a format sees it.
 #[derive(Clone, Copy, Debug)]
