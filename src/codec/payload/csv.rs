@@ -267,12 +267,11 @@ fn put(
     let nothing = text.trim().is_empty() || matches!(of_text(&text), Scalar::Nothing | Scalar::Value(0.0));
     if !nothing {
         let utc = columns.iter().any(|column| column.utc && matches!(column.role, Role::Time | Role::Date));
-        match times::parse(&text, if utc { Local::UTC } else { local }) {
-            Some(ts) => when = When::Live(ts),
-            None => {
-                let field = columns.iter().find(|column| matches!(column.role, Role::Time | Role::Date));
-                found.bad_time(&node, field.map_or("time", |column| &*column.own), &text);
-            }
+        if let Some(ts) = times::parse(&text, if utc { Local::UTC } else { local }) {
+            when = When::Live(ts);
+        } else {
+            let field = columns.iter().find(|column| matches!(column.role, Role::Time | Role::Date));
+            found.bad_time(&node, field.map_or("time", |column| &*column.own), &text);
         }
     }
     for (column, cell) in columns.iter().zip(cells).filter(|(column, _)| column.role == Role::Metric) {

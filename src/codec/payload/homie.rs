@@ -101,7 +101,7 @@ impl Homie {
             }
             Place::Stats(name) => stats(&device, name, text, &mut found),
             Place::Alert(id) if !text.is_empty() => {
-                found.event(&device, "alert", &format!("{id}: {text}"), When::Arrival)
+                found.event(&device, "alert", &format!("{id}: {text}"), When::Arrival);
             }
             Place::Log(level @ ("warn" | "error" | "fatal")) if !text.is_empty() => {
                 found.event(&device, "log", &format!("{level}: {text}"), When::Arrival);
@@ -173,16 +173,15 @@ fn value(node: &Arc<str>, property: &str, described: Option<&Property>, text: &s
     match (datatype, scalar) {
         (Some(Type::DateTime), _) => {}
         (Some(Type::Text), _) => found.event(node, property, text, When::Arrival),
-        (Some(Type::Duration), _) => match duration(text) {
-            Some(seconds) => {
+        (Some(Type::Duration), _) => {
+            if let Some(seconds) = duration(text) {
                 let term = Term { unit: Some("s".into()), factor: 1.0, offset: 0.0, ..term };
                 found.value(node, property, &term, seconds, When::Arrival);
-            }
-            None => {
+            } else {
                 let detail = format!("`{}` is `{}`: expected a duration such as PT5M30S", shown(property), shown(text));
                 found.dead(DeadReason::Malformed, detail);
             }
-        },
+        }
         (Some(Type::Number | Type::Boolean), Scalar::Text(_)) => {
             let expected = if datatype == Some(Type::Boolean) { "true or false" } else { "a number" };
             let detail = format!("`{}` is `{}`: expected {expected}", shown(property), shown(text));

@@ -155,13 +155,13 @@ fn put(point: &Point<'_>, origin: Origin<'_>, found: &mut Found<'_>) {
     let node: Arc<str> = Arc::from(node);
     let when = match point.timestamp {
         None | Some(0) => When::Arrival,
-        Some(stamp) => match time::from_integer(stamp) {
-            Some(ts) => When::Live(ts),
-            None => {
+        Some(stamp) => {
+            let ts = time::from_integer(stamp);
+            if ts.is_none() {
                 found.bad_time(&node, "timestamp", &stamp.to_string());
-                When::Arrival
             }
-        },
+            ts.map_or(When::Arrival, When::Live)
+        }
     };
     let keys: Vec<_> = point.fields.iter().map(|(key, _)| key.plain()).collect();
     let names: Vec<&str> = keys.iter().map(|key| &**key).collect();

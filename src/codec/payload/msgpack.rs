@@ -216,15 +216,15 @@ impl<'a> Walk<'a> {
             self.time = match item {
                 Item::Nil => Time::Missing,
                 Item::Time(at) => Time::At(*at),
-                Item::Text(text) => self.time_of(time::parse_text(text, self.local), text),
+                Item::Text(text) => time_of(time::parse_text(text, self.local), text),
                 Item::Integer(0) => Time::Missing,
                 Item::Integer(number) => {
                     let text = number.to_string();
-                    self.time_of(time::parse_number(&text), &text)
+                    time_of(time::parse_number(&text), &text)
                 }
                 Item::Float(number) => {
                     let text = number.to_string();
-                    self.time_of(time::parse_number(&text), &text)
+                    time_of(time::parse_number(&text), &text)
                 }
                 _ => Time::Bad("neither number nor text nor timestamp".into()),
             };
@@ -260,10 +260,6 @@ impl<'a> Walk<'a> {
         self.leaves.push(Leaf { path: self.path[..end].to_owned(), value, switch });
     }
 
-    fn time_of(&self, time: Option<Timestamp>, text: &str) -> Time {
-        time.map_or_else(|| Time::Bad(text.to_owned()), Time::At)
-    }
-
     /// The leaves of the object in hand are all known.
     fn put(&mut self) {
         let when = match std::mem::replace(&mut self.time, Time::Missing) {
@@ -285,6 +281,10 @@ impl<'a> Walk<'a> {
             }
         }
     }
+}
+
+fn time_of(time: Option<Timestamp>, text: &str) -> Time {
+    time.map_or_else(|| Time::Bad(text.to_owned()), Time::At)
 }
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ use prost::Message as _;
 use prost::bytes::Bytes;
 
 use super::found::Found;
-use super::scalar::{Scalar, of_f32, of_text};
+use super::scalar::{Scalar, of_text};
 use super::vocabulary::Term;
 use super::{MAX_VALUES, Message, names};
 use crate::codec::leaves::shown;
@@ -33,13 +33,15 @@ use crate::codec::time;
 use crate::reading::{DeadReason, Decoded, Timestamp, When};
 use memory::{Definition, Device, Edges};
 use payload::{read, rebirth};
-use proto::{Metric, Payload, Template, Value, datatype};
+use proto::{Metric, Payload, Template, Value};
 use topic::{Kind, Topic};
+use value::{Meaning, meaning};
 
 mod memory;
 mod payload;
 mod proto;
 mod topic;
+mod value;
 
 pub use memory::{MAX_DEVICES, MAX_EDGE_METRICS, MAX_EDGES, MAX_METRICS};
 pub use payload::MAX_INFLATED;
@@ -197,7 +199,7 @@ impl SparkplugB {
                 let edge = self.edges.heard(key);
                 let gap = sequence(edge, payload.seq);
                 let known = edge.device(topic.device).is_some();
-                let full = edge.devices().len() >= MAX_DEVICES;
+                let full = edge.is_full();
                 let missing = self.metrics(&place, payload, found);
                 let stranger = (!known && !full).then_some("data of a device whose birth was not heard");
                 missing.or_else(|| needed(born, gap)).or(stranger)
@@ -392,61 +394,6 @@ fn moment(stamp: Option<u64>, historical: bool, node: &Arc<str>, found: &mut Fou
             When::Arrival
         }
     }
-}
-
-/// What a metric's value means.
-enum Meaning<'a> {
-    Switch(bool),
-    Number(f64),
-    Text(&'a str),
-    Nothing,
-    /// An integer whose sign depends on its type, which is not known.
-    Untyped,
-}
-
-/// A value of a type; `None` where the type is not known.
-fn meaning(value: Option<&Value>, datatype: Option<u32>) -> Meaning<'_> {
-    let (bits, wide) = match value {
-        Some(Value::Int(bits)) => (u64::from(*bits), false),
-        Some(Value::Long(bits)) => (*bits, true),
-        Some(Value::Float(value)) => return Meaning::Number(of_f32(*value)),
-        Some(Value::Double(value)) => return Meaning::Number(*value),
-        Some(Value::Boolean(value)) => return Meaning::Switch(*value),
-        Some(Value::Text(text)) => {
-            let is_text = matches!(datatype, None | Some(datatype::STRING | datatype::TEXT));
-            return if is_text { Meaning::Text(text) } else { Meaning::Nothing };
-        }
-        Some(Value::Binary(_) | Value::DataSet(_) | Value::Template(_)) | None => return Meaning::Nothing,
-    };
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_wrap,
-        clippy::cast_possible_truncation,
-        reason = "signed integers travel as the lowest bits of unsigned ones, and every number is stored as a 64-bit float"
-    )]
-    Meaning::Number(match datatype {
-        Some(datatype::INT8) => f64::from(bits as u8 as i8),
-        Some(datatype::INT16) => f64::from(bits as u16 as i16),
-        Some(datatype::INT32) => f64::from(bits as u32 as i32),
-        Some(datatype::INT64) => bits as i64 as f64,
-        Some(
-            datatype::UINT8
-            | datatype::UINT16
-            | datatype::UINT32
-            | datatype::UINT64
-            | datatype::FLOAT
-            | datatype::DOUBLE,
-        ) => bits as f64,
-        Some(datatype::BOOLEAN) => return Meaning::Switch(bits != 0),
-        Some(datatype::DATE_TIME | datatype::STRING..=datatype::TEMPLATE) => return Meaning::Nothing,
-        // Where no type of up to that many bits has its sign, the number is the same with and without one.
-        None if !matches!(bits, 0x80..=0xff | 0x8000..=0xffff)
-            && bits <= if wide { i64::MAX as u64 } else { 0x7fff_ffff } =>
-        {
-            bits as f64
-        }
-        _ => return Meaning::Untyped,
-    })
 }
 
 #[cfg(test)]

@@ -133,7 +133,10 @@ impl Devices {
 
     /// Room for one more node or property.
     fn admit(&mut self, key: &str) -> bool {
-        self.size < MAX_PROPERTIES || (self.make_room(key) && self.size < MAX_PROPERTIES)
+        if self.size >= MAX_PROPERTIES {
+            self.make_room(key);
+        }
+        self.size < MAX_PROPERTIES
     }
 
     /// A node of the device exists. Says whether that is news.

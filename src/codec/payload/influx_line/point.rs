@@ -104,8 +104,8 @@ impl<'a> Cursor<'a> {
         let bytes = self.line.as_bytes();
         let start = self.at;
         while let Some(&b) = bytes.get(self.at) {
-            let escaped = b == b'\\' && bytes.get(self.at + 1).is_some_and(|next| escapes.contains(&char::from(*next)));
-            if escaped {
+            let next = bytes.get(self.at + 1);
+            if b == b'\\' && next.is_some_and(|next| escapes.contains(&char::from(*next))) {
                 self.at += 2;
             } else if ends.contains(&b) {
                 break;

@@ -48,7 +48,7 @@ fn times_are_extensions_numbers_or_texts() {
     let four = b"\x82\xa2ts\xd6\xff\x68\xe7\x78\x00\xa1x\x01";
     assert_eq!(decode(&message(four)).readings[0].when, When::Live(Timestamp(1_760_000_000_000_000)));
     // 500,000,000 ns in the upper 30 bits, seconds in the lower 34.
-    let packed = (500_000_000_u64 << 34) | 1_760_000_000;
+    let packed = (500_000_000_u64 << 34) | 0x68e7_7800;
     let eight = [b"\x82\xa1x\x01\xa4time\xd7\xff".as_slice(), &packed.to_be_bytes()].concat();
     assert_eq!(decode(&message(&eight)).readings[0].when, at);
     let twelve = [

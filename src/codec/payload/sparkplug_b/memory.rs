@@ -63,22 +63,29 @@ pub(super) struct Edge {
     pub born: bool,
     /// The number that its next message should have.
     pub next_seq: Option<u8>,
-    /// Its devices that were born; the edge node itself without a name.
-    devices: HashMap<Option<String>, Device>,
+    /// Its devices that were born; the edge node itself has no name, and no device an empty one.
+    devices: HashMap<String, Device>,
     size: usize,
     heard: u64,
-    asked: Option<Option<Timestamp>>,
+    /// It was asked for its births, at this time where one was known.
+    was_asked: bool,
+    asked_at: Option<Timestamp>,
     since_asked: u32,
 }
 
 impl Edge {
     pub fn device(&self, name: Option<&str>) -> Option<&Device> {
-        self.devices.get(&name.map(str::to_owned))
+        self.devices.get(name.unwrap_or_default())
+    }
+
+    /// Whether it has as many devices as are remembered.
+    pub fn is_full(&self) -> bool {
+        self.devices.len() > MAX_DEVICES
     }
 
     /// The names of its devices, in order.
     pub fn devices(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.devices.keys().flatten().cloned().collect();
+        let mut names: Vec<String> = self.devices.keys().filter(|name| !name.is_empty()).cloned().collect();
         names.sort_unstable();
         names
     }
@@ -136,21 +143,20 @@ impl Edges {
     /// Forgets the metrics of a device, which is born again; with `gone` also that it is there. Says whether there is room for it.
     pub fn clear_device(&mut self, key: &str, device: Option<&str>, gone: bool) -> bool {
         let Some(edge) = self.known.get_mut(key) else { return false };
-        let name = device.map(str::to_owned);
-        if let Some(old) = edge.devices.remove(&name) {
+        let name = device.unwrap_or_default();
+        if let Some(old) = edge.devices.remove(name) {
             edge.size -= old.metrics.len();
             self.size -= old.metrics.len();
         }
-        if gone || edge.devices.len() > MAX_DEVICES {
+        if gone || edge.is_full() {
             return false;
         }
-        edge.devices.insert(name, Device::default());
+        edge.devices.insert(name.to_owned(), Device::default());
         true
     }
 
     /// A metric of a birth.
     pub fn define(&mut self, key: &str, device: Option<&str>, alias: Option<u64>, mut definition: Definition) {
-        let name = device.map(str::to_owned);
         let Some(edge) = self.known.get(key) else { return };
         let fits = definition.name.len() <= MAX_NAME && edge.size < MAX_EDGE_METRICS;
         let room = fits && {
@@ -158,7 +164,7 @@ impl Edges {
             self.size < MAX_METRICS
         };
         let Some(edge) = self.known.get_mut(key) else { return };
-        let Some(device) = edge.devices.get_mut(&name) else { return };
+        let Some(device) = edge.devices.get_mut(device.unwrap_or_default()) else { return };
         if !room {
             device.overfull = true;
             return;
@@ -181,13 +187,11 @@ impl Edges {
         let messages = self.messages;
         let Some(edge) = self.known.get_mut(key) else { return false };
         edge.since_asked = edge.since_asked.saturating_add(1);
-        let again = match edge.asked {
-            None => true,
-            Some(asked) => match (asked, at) {
-                // A clock that was set back is no reason to wait for it.
-                (Some(asked), Some(at)) => !(0..ASK_AGAIN).contains(&(at.micros().saturating_sub(asked.micros()))),
-                _ => edge.since_asked > ASK_AGAIN_MESSAGES,
-            },
+        let again = match (edge.asked_at, at) {
+            _ if !edge.was_asked => true,
+            // A clock that was set back is no reason to wait for it.
+            (Some(asked), Some(at)) => !(0..ASK_AGAIN).contains(&(at.micros().saturating_sub(asked.micros()))),
+            _ => edge.since_asked > ASK_AGAIN_MESSAGES,
         };
         if !again {
             return false;
@@ -204,7 +208,7 @@ impl Edges {
             return false;
         }
         self.asked += 1;
-        edge.asked = Some(at);
+        (edge.was_asked, edge.asked_at) = (true, at);
         edge.since_asked = 0;
         true
     }

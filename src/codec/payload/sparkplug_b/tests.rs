@@ -1,4 +1,4 @@
-use super::proto::{PropertySet, PropertyValue};
+use super::proto::{PropertySet, PropertyValue, datatype};
 use super::*;
 use crate::codec::time::Local;
 
