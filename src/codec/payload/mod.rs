@@ -20,7 +20,16 @@ use crate::reading::Decoded;
 pub use super::leaves::MAX_VALUES;
 
 pub mod found;
+#[cfg(test)]
+mod listed;
+pub mod mac;
+pub mod recent;
+pub mod rtl_433;
+pub mod ruuvi;
 pub mod scalar;
+pub mod senml;
+pub mod the_things_stack;
+pub mod theengs;
 pub mod vocabulary;
 
 /// One message, as a format sees it.

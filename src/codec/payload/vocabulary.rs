@@ -60,12 +60,31 @@ impl<'a> Term<'a> {
         }
     }
 
+    /// A metric of a kind that the vocabulary may know by another name: `temperature_2` is a `temperature`. `unit` is the
+    /// publisher's, as in [`Term::in_unit`]; empty where it is the vocabulary's. A unit of a kind that the vocabulary does
+    /// not know is kept, unless it is one that is never wanted (degF).
+    pub fn of_kind(metric: impl Into<Cow<'a, str>>, kind: &str, unit: &str) -> Self {
+        let spelled_unit = spelled(unit);
+        let kept = unit_of(kind).is_none() && !NEVER.contains(&&*spelled_unit) && !spelled_unit.is_empty();
+        let like = Term::in_unit(kind, unit);
+        let (unit, factor, offset) = if kept {
+            (Some(Cow::Owned(spelled_unit.into_owned())), 1.0, 0.0)
+        } else {
+            (like.unit, like.factor, like.offset)
+        };
+        Self { metric: metric.into(), unit, factor, offset }
+    }
+
     /// The value in the unit of the term.
     pub fn converted(&self, value: f64) -> f64 {
         // Exact where there is nothing to convert, also for values at the edge of a float.
         if self.factor == 1.0 && self.offset == 0.0 { value } else { value * self.factor + self.offset }
     }
 }
+
+/// Units that are never wanted, whatever they measure.
+const NEVER: &[&str] =
+    &["degF", "psi", "inHg", "mmHg", "kPa", "bar", "km/h", "mph", "kn", "mV", "mA", "kW", "klx", "in", "in/h"];
 
 /// Metrics with their units, in alphabetical order. Switches and counts have none.
 const UNITS: &[(&str, &str)] = &[
