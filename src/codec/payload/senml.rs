@@ -146,11 +146,10 @@ fn resolve(
         return Err((DeadReason::BadName, "expected a name in `n` or `bn`".to_owned()));
     }
     let unit = record.text("u").or(base.unit.as_deref()).unwrap_or_default();
-    let (node, metric) = names::split(&name, base.name.len(), unit);
+    let names::Split { node, metric, own_name } = names::split(&name, base.name.len(), unit);
     let node: Arc<str> = node.map_or_else(|| message.node_or(None), Arc::from);
     let seconds = base.time + record.number("t").unwrap_or_default();
     let time = if seconds >= ABSOLUTE { Time::Absolute(seconds) } else { Time::Relative(seconds) };
-    let own_name = if own.is_empty() { &metric } else { own };
     let mut add = |own_name: &str, metric: &str, value: Value| {
         resolved.push(Resolved {
             node: Arc::clone(&node),
@@ -163,17 +162,17 @@ fn resolve(
     match record.value() {
         Some(Item::Bool(value)) => {
             let term = Term::unknown("");
-            add(own_name, &metric, Value::Number(f64::from(u8::from(*value)), term));
+            add(own_name, metric, Value::Number(f64::from(u8::from(*value)), term));
         }
-        Some(Item::Text(text) | Item::Data(text)) => add(own_name, &metric, Value::Text(text.clone())),
+        Some(Item::Text(text) | Item::Data(text)) => add(own_name, metric, Value::Text(text.clone())),
         Some(Item::Number(value)) => {
             let value = value + base.value.unwrap_or_default();
-            add(own_name, &metric, Value::Number(value, names::term(&metric, unit)));
+            add(own_name, metric, Value::Number(value, names::term(metric, unit)));
         }
         Some(_) => {}
         None if from_base => {
             let value = base.value.unwrap_or_default();
-            add(own_name, &metric, Value::Number(value, names::term(&metric, unit)));
+            add(own_name, metric, Value::Number(value, names::term(metric, unit)));
         }
         None => {}
     }

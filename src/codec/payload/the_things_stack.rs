@@ -206,9 +206,10 @@ impl TheThingsStack {
 
 /// When a gateway received an uplink, or else a server; and the server's time where it cannot be read.
 fn time_of(uplink: &Map<String, Value>, fields: &Map<String, Value>) -> (Option<Timestamp>, Option<String>) {
-    let server = uplink.get("received_at").or_else(|| fields.get("received_at")).filter(|value| !value.is_null());
-    let received = time(server);
-    let unread = server.filter(|_| received.is_none()).map(ToString::to_string);
+    let told = |fields: &'_ Map<String, Value>| fields.get("received_at").filter(|value| !value.is_null()).cloned();
+    let server = told(uplink).or_else(|| told(fields));
+    let received = time(server.as_ref());
+    let unread = server.filter(|_| received.is_none()).map(|value| value.to_string());
     let settings = time(uplink.get("settings").and_then(|settings| settings.get("time")));
     let gateways =
         || uplink.get("rx_metadata")?.as_array()?.iter().filter_map(|gateway| time(gateway.get("time"))).min();

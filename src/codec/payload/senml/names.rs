@@ -53,12 +53,26 @@ const BY_UNIT: &[(&str, &str)] = &[
     ("VA", "apparent_power"),
 ];
 
-/// Node and metric of a resolved name whose first `base` bytes are the base name; no node where the name has none.
-pub fn split(name: &str, base: usize, unit: &str) -> (Option<String>, String) {
+/// What a resolved name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Split<'n> {
+    /// The device; `None` where the name has none.
+    pub node: Option<&'n str>,
+    /// The metric.
+    pub metric: &'n str,
+    /// The metric as the sender calls it.
+    pub own_name: &'n str,
+}
+
+/// Node and metric of a resolved name whose first `base` bytes are the base name.
+pub fn split<'n>(name: &'n str, base: usize, unit: &str) -> Split<'n> {
     let (node, rest) = parts(name, base);
-    let metric = rest.trim_matches(SEPARATORS.as_slice());
-    let metric = if metric.is_empty() { by_unit(unit) } else { spelled(metric) };
-    (node.map(str::to_owned), metric.to_owned())
+    let own_name = rest.trim_matches(SEPARATORS.as_slice());
+    if own_name.is_empty() {
+        let metric = by_unit(unit);
+        return Split { node, metric, own_name: metric };
+    }
+    Split { node, metric: spelled(own_name), own_name }
 }
 
 fn by_unit(unit: &str) -> &'static str {
