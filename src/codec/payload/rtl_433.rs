@@ -137,7 +137,11 @@ pub fn recognises(message: &Message<'_>) -> bool {
             false => below && REPORT.iter().any(|key| fields.contains_key(*key)),
         };
     }
-    below && (levels.any(|level| level == "devices") || is_availability(message.topic, text))
+    let value = levels.any(|level| level == "devices")
+        && !text.starts_with('[')
+        && !matches!(message.topic.rsplit('/').next(), Some("events" | "states"))
+        && device_topic(message).is_some();
+    below && (value || is_availability(message.topic, text))
 }
 
 /// Whether this is the will of rtl_433.

@@ -265,5 +265,16 @@ mod tests {
         let odd = Term::in_unit("thing", "furlong");
         assert_eq!((odd.unit.as_deref(), odd.converted(0.1)), (Some("furlong"), 0.1));
         assert_eq!(Term::in_unit("temperature", "").unit.as_deref(), Some("degC"));
+        // The kind tells the unit, not the name; of an unknown kind only what is never wanted is converted.
+        for (metric, kind, unit, expected) in [
+            ("rain_2", "precipitation", "in", (25.4, "mm")),
+            ("depth", "depth", "mm", (1.0, "mm")),
+            ("probe", "probe", "°F", (-17.222_222_222_222_22, "degC")),
+            ("dust", "dust", "µg/m³", (1.0, "ug/m3")),
+        ] {
+            let term = Term::of_kind(metric, kind, unit);
+            assert!(close(term.converted(1.0), expected.0), "{metric}: {}", term.converted(1.0));
+            assert_eq!((&*term.metric, term.unit.as_deref()), (metric, Some(expected.1)));
+        }
     }
 }
