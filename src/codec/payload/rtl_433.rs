@@ -132,10 +132,10 @@ pub fn recognises(message: &Message<'_>) -> bool {
         let Ok(Value::Object(fields)) = serde_json::from_str::<Value>(text) else { return false };
         let device = fields.get("model").is_some_and(Value::is_string)
             && ["time", "id", "channel", "mic", "protocol", "battery_ok"].iter().any(|key| fields.contains_key(*key));
-        return match fields.contains_key("model") {
-            true => device && (below || levels.any(|level| level == "events" || level.starts_with("rtl_433"))),
-            false => below && REPORT.iter().any(|key| fields.contains_key(*key)),
-        };
+        if !fields.contains_key("model") {
+            return below && REPORT.iter().any(|key| fields.contains_key(*key));
+        }
+        return device && (below || levels.any(|level| level == "events" || level.starts_with("rtl_433")));
     }
     let value = levels.any(|level| level == "devices")
         && !text.starts_with('[')
@@ -354,18 +354,18 @@ fn device_topic(message: &Message<'_>) -> Option<(Arc<str>, String)> {
 
 /// What the field `time` says.
 fn time_of(time: Option<&Value>, node: &Arc<str>, local: Local, found: &mut Found<'_>) -> (Own, When) {
-    let none = (Own::Unknown, When::Arrival);
+    let unknown = (Own::Unknown, When::Arrival);
     let text = match time {
-        None | Some(Value::Null) => return none,
+        None | Some(Value::Null) => return unknown,
         Some(Value::String(text)) => text.trim(),
         Some(Value::Number(number)) => number.as_str(),
         Some(other) => {
             found.bad_time(node, "time", &other.to_string());
-            return none;
+            return unknown;
         }
     };
     if text.is_empty() {
-        return none;
+        return unknown;
     }
     if let Some(relative) = text.strip_prefix('@').and_then(|text| text.trim_end_matches('s').parse::<f64>().ok()) {
         // Saturates: no recording is as long as that.
@@ -373,11 +373,11 @@ fn time_of(time: Option<&Value>, node: &Arc<str>, local: Local, found: &mut Foun
         return (Own::Relative((relative * 1e6) as i64), When::Arrival);
     }
     match parse_text(text, local) {
-        Some(Timestamp(0)) => none,
+        Some(Timestamp(0)) => unknown,
         Some(at) => (Own::At(at.micros()), When::Live(at)),
         None => {
             found.bad_time(node, "time", text);
-            none
+            unknown
         }
     }
 }

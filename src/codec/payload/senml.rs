@@ -207,7 +207,7 @@ fn store(message: &Message<'_>, resolved: &[Resolved], found: &mut Found<'_>) {
     for record in resolved {
         let when = match (record.time, arrival) {
             (Time::Absolute(seconds), _) => When::Live(Timestamp(micros(seconds))),
-            (Time::Relative(seconds), _) if seconds == 0.0 => When::Arrival,
+            (Time::Relative(0.0), _) => When::Arrival,
             (Time::Relative(seconds), Some(arrival)) => {
                 When::Live(Timestamp(arrival.micros().saturating_add(micros(seconds))))
             }

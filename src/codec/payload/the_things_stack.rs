@@ -308,13 +308,14 @@ fn normalized(found: &mut Found<'_>, node: &Arc<str>, element: &Value, when: Whe
     let Value::Object(groups) = element else { return };
     let when = match groups.get("time").and_then(Value::as_str) {
         None => when,
-        Some(text) => match parse_text(text, local) {
-            Some(at) => When::Live(at),
-            None => {
+        Some(text) => {
+            if let Some(at) = parse_text(text, local) {
+                When::Live(at)
+            } else {
                 found.bad_time(node, "normalized_payload.time", text);
                 when
             }
-        },
+        }
     };
     for (group, value) in groups.iter().filter(|(name, _)| *name != "time") {
         normalized_leaves(found, node, group, value, when, 0);

@@ -309,12 +309,11 @@ fn pilight(message: &Message<'_>, gateway: &str, fields: &Map<String, Value>) ->
 fn sensor(message: &Message<'_>, gateway: &str, module: &str, below: &str, fields: &Map<String, Value>) -> Decoded {
     let own = fields.get("addr").and_then(Value::as_str).map(str::trim).filter(|addr| !addr.is_empty());
     let own = own.or_else(|| below.rsplit('/').next().filter(|last| last.starts_with("0x")));
-    let name = match own {
-        Some(addr) => addr.to_owned(),
-        None => {
-            let kind = if below.is_empty() { module.trim_end_matches("toMQTT") } else { below };
-            format!("{}/{kind}", message.node.unwrap_or(gateway))
-        }
+    let name = if let Some(addr) = own {
+        addr.to_owned()
+    } else {
+        let kind = if below.is_empty() { module.trim_end_matches("toMQTT") } else { below };
+        format!("{}/{kind}", message.node.unwrap_or(gateway))
     };
     let mut found = Found::new(message.payload);
     all(&mut found, message, &Arc::from(name), fields, Part::default());

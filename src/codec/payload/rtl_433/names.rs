@@ -230,7 +230,7 @@ pub fn term(key: &str) -> Term<'static> {
     // `pm2_5` ends with a number that is part of the quantity.
     let (quantity, number) = if unit_of(renamed(base)).is_some() { (base, "") } else { numbered(base) };
     let mut kind = renamed(quantity);
-    if kind == "battery" && unit != "%" && unit != "" {
+    if kind == "battery" && unit != "%" && !unit.is_empty() {
         kind = "battery_voltage";
     }
     Term::of_kind(format!("{kind}{number}"), kind, unit)

@@ -90,9 +90,10 @@ fn a_burst_is_stored_once_and_a_stuck_sensor_each_time() {
         ["2025-10-09 08:53:20", "2025-10-09 08:53:20", "2025-10-09 08:53:21"],
     ] {
         let mut format = Rtl433::new();
-        for (n, time) in times.into_iter().enumerate() {
-            let payload = frame(time, u8::try_from(n).unwrap(), -0.1 * n as f64);
-            let found = format.decode(&message_at(EVENTS, payload.as_bytes(), 1_760_000_000.2 + 0.1 * n as f64));
+        for (n, time) in (0_u8..).zip(times) {
+            let later = 0.1 * f64::from(n);
+            let payload = frame(time, n, -later);
+            let found = format.decode(&message_at(EVENTS, payload.as_bytes(), 1_760_000_000.2 + later));
             assert_eq!(found.readings.len(), if n == 0 { 2 } else { 0 }, "{payload}");
             assert!(found.dead.is_empty());
         }
