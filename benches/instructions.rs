@@ -20,8 +20,9 @@ use gadwall::clock::Clock;
 use gadwall::clock::stepped::Stepped;
 use gadwall::codec::hub_lines::HubLines;
 use gadwall::codec::lines::{Line, Lines};
+use gadwall::codec::payload::{Decoders, Format};
 use gadwall::codec::topic::Pattern;
-use gadwall::config::{self, MqttFormat, Subscription, Trust};
+use gadwall::config::{self, Subscription, Trust};
 use gadwall::metrics::{Metrics, SourceStatus};
 use gadwall::pipeline::{Intake, Outlet, channel};
 use gadwall::reading::{Arrival, Decoded, Delivery, Envelope, Receipt, Timestamp};
@@ -360,17 +361,19 @@ fn received(publish: &Publish) -> Received<'_> {
 
 fn subscriptions() -> anyhow::Result<Vec<Subscription>> {
     let topic = Pattern::parse("zigbee2mqtt/{node}")?;
-    Ok(vec![Subscription { topic, format: MqttFormat::Json, time: None, timezone: None, qos: 1 }])
+    Ok(vec![Subscription { topic, format: Format::Json, time: None, timezone: None, qos: 1 }])
 }
 
 fn json_decode() -> anyhow::Result<()> {
     let subscriptions = subscriptions()?;
+    let mut decoders = Decoders::new();
     let messages: Vec<Publish> = (0..COMMITS * MESSAGES).map(publication).collect();
     let mut readings = 0;
     skip();
     let arrival = Arrival { at: Timestamp::from_secs(1_760_000_000), boottime: 0, trusted: true };
     for publish in &messages {
-        readings += message::read(&subscriptions, received(publish), arrival, Tz::UTC).content.readings.len();
+        readings +=
+            message::read(&subscriptions, &mut decoders, received(publish), arrival, Tz::UTC).content.readings.len();
     }
     mark("json-message-decode", COMMITS * MESSAGES);
     ensure!(readings == COMMITS * MESSAGES * OF_MESSAGE, "{readings} readings were decoded");
@@ -380,12 +383,13 @@ fn json_decode() -> anyhow::Result<()> {
 fn json() -> anyhow::Result<()> {
     let bench = Bench::new(MESSAGES * OF_MESSAGE)?;
     let subscriptions = subscriptions()?;
+    let mut decoders = Decoders::new();
     let messages: Vec<Publish> = (0..(WARM + COMMITS) * MESSAGES).map(publication).collect();
     let source: Arc<str> = "home".into();
     let send = |publish: &Publish| -> anyhow::Result<()> {
         bench.machine.pass(Duration::from_millis(10));
         let arrival = bench.clock.now();
-        let message = message::read(&subscriptions, received(publish), arrival, Tz::UTC);
+        let message = message::read(&subscriptions, &mut decoders, received(publish), arrival, Tz::UTC);
         let delivery = message::needs_delivery(&message, arrival).then(|| Delivery {
             packet: publish.pkid,
             dup: publish.dup,

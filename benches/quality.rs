@@ -55,7 +55,7 @@ fn fill(path: &Path, each: i64) {
     let c = duckdb::Connection::open(path).expect("the file opens");
     c.execute_batch(&format!(
         "SET threads = 1; INSERT INTO nodes VALUES (1, 'bench', 'n', make_timestamp(0));
-         INSERT INTO series SELECT s + 1, 1, 'm' || s, NULL FROM range({SERIES}) t(s);
+         INSERT INTO series SELECT s + 1, 1, 'm' || s, NULL, NULL FROM range({SERIES}) t(s);
          INSERT INTO readings SELECT s + 1, make_timestamp((({START} + i * {INTERVAL}) * 1000000 + hash(i, s) % 200000)::BIGINT),
             CASE WHEN hash(s, i) % 5000 = 0 THEN 99.0 ELSE round(20 + 5 * sin(i / 458.0) + (hash(i + s) % 100) / 100.0, 2) END, 0
          FROM range({each}) a(i), range({SERIES}) b(s) WHERE hash(i * 50 + s) % 50 <> 0 ORDER BY i;

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use machine::Board;
-pub use machine::{Machine, boottime, realtime};
+pub use machine::{Machine, boottime, realtime, zone_of_machine};
 
 use crate::config::{self, Trust};
 use crate::metrics::Metrics;
@@ -77,7 +77,7 @@ impl Clock {
     /// The clock of this machine with the settings of `config`.
     pub fn with(config: &config::Clock, metrics: Arc<Metrics>) -> Self {
         let mark: Option<PathBuf> = config.synchronised_file.clone();
-        let zone = config.timezone.unwrap_or_else(machine::zone);
+        let zone = config.timezone.unwrap_or_else(machine::zone_of_machine);
         Self::of(Box::new(Board::new(mark)), config.trust, config.patience, zone, metrics)
     }
 

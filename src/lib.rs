@@ -16,6 +16,7 @@
 //! - `service`: the life of the process
 //! - `cli`: the command line
 //! - [`demo`], [`status`]: commands that run and ask a daemon
+//! - [`decode`], [`sniff`]: what the daemon would make of some bytes, and of what a broker has
 //! - `doctor`, `compact`: commands that repair a database and make its file smaller
 
 pub mod budget;
@@ -26,6 +27,7 @@ pub mod codec;
 #[cfg(feature = "store")]
 pub mod compact;
 pub mod config;
+pub mod decode;
 pub mod demo;
 #[cfg(feature = "store")]
 pub mod doctor;
@@ -37,6 +39,7 @@ pub mod reading;
 pub mod serve;
 #[cfg(feature = "store")]
 pub mod service;
+pub mod sniff;
 pub mod source;
 pub mod status;
 #[cfg(feature = "store")]

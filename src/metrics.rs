@@ -1,5 +1,6 @@
 //! Counters and gauges of the whole process, as atomics; no format and no I/O. `serve` shows them.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -381,6 +382,20 @@ impl SourceState {
     }
 }
 
+/// Topics of a source whose format is shown; of others it is only known how many messages there were.
+pub const SHOWN_TOPICS: usize = 100;
+/// Longest topic that is shown, in bytes.
+const SHOWN_TOPIC: usize = 256;
+
+/// What the topics of a source were taken for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// The format of each topic, at most [`SHOWN_TOPICS`].
+    pub topics: BTreeMap<String, &'static str>,
+    /// Messages of topics that had no room.
+    pub others: u64,
+}
+
 /// Counters and state of one source.
 #[derive(Debug)]
 pub struct SourceStatus {
@@ -394,6 +409,7 @@ pub struct SourceStatus {
     state: Mutex<SourceState>,
     problems: Mutex<Vec<String>>,
     last_dead: Mutex<Option<(DeadReason, String, Instant)>>,
+    taken: Mutex<Taken>,
     // Milliseconds after `started`, plus one; 0 means never.
     last_reading: AtomicU64,
     last_heard: AtomicU64,
@@ -426,6 +442,7 @@ impl SourceStatus {
             state: Mutex::new(SourceState::Starting),
             problems: Mutex::default(),
             last_dead: Mutex::default(),
+            taken: Mutex::default(),
             last_reading: AtomicU64::new(0),
             last_heard: AtomicU64::new(0),
             bytes: Counter::default(),
@@ -473,6 +490,23 @@ impl SourceStatus {
     /// The last dead letter that was stored: why, its detail, and its age in seconds.
     pub fn last_dead(&self) -> Option<(DeadReason, String, f64)> {
         lock(&self.last_dead).as_ref().map(|(reason, detail, at)| (*reason, detail.clone(), at.elapsed().as_secs_f64()))
+    }
+
+    /// Notes what the messages of `topic` were taken for.
+    pub fn take_for(&self, topic: &str, format: &'static str) {
+        let mut taken = lock(&self.taken);
+        if let Some(known) = taken.topics.get_mut(topic) {
+            *known = format;
+        } else if taken.topics.len() < SHOWN_TOPICS && topic.len() <= SHOWN_TOPIC {
+            taken.topics.insert(topic.to_owned(), format);
+        } else {
+            taken.others += 1;
+        }
+    }
+
+    /// What the topics were taken for.
+    pub fn taken(&self) -> Taken {
+        lock(&self.taken).clone()
     }
 
     /// Notes that something was heard: bytes on a port, a packet from a broker.
@@ -583,6 +617,19 @@ mod tests {
             (Shed::Serial.further(), Shed::Nothing.back(), Shed::Trim.back()),
             (Shed::Serial, Shed::Nothing, Shed::Nothing)
         );
+    }
+
+    #[test]
+    fn topics_are_shown_with_what_they_were_taken_for_up_to_a_bound() {
+        let status = SourceStatus::new("home".into(), "mqtt", "mqtt://localhost".into());
+        for i in 0..SHOWN_TOPICS + 5 {
+            status.take_for(&format!("t/{i:04}"), "json");
+        }
+        status.take_for("t/0000", "tasmota");
+        status.take_for(&"x".repeat(SHOWN_TOPIC + 1), "json");
+        let taken = status.taken();
+        assert_eq!((taken.topics.len(), taken.others), (SHOWN_TOPICS, 6));
+        assert_eq!((taken.topics["t/0000"], taken.topics["t/0001"]), ("tasmota", "json"));
     }
 
     #[test]

@@ -16,7 +16,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("clock", &["config::Clock", "config::Trust", "metrics", "reading", "zone"]),
     ("budget", &["clock", "config", "metrics", "reading", "zone"]),
     ("codec", &["reading", "zone"]),
-    ("config", &["budget::memory", "codec::topic", "zone"]),
+    ("config", &["budget::memory", "codec::payload::Format", "codec::topic", "zone"]),
     ("pipeline", &["config::Intake", "metrics", "reading"]),
     ("quality", &["config::Interval", "config::Quality", "reading"]),
     (
@@ -25,7 +25,6 @@ const TABLE: &[(&str, &[&str])] = &[
             "clock",
             "codec",
             "config::Mqtt",
-            "config::MqttFormat",
             "config::Serial",
             "config::SerialFormat",
             "config::Subscription",
@@ -66,7 +65,9 @@ const TABLE: &[(&str, &[&str])] = &[
         "service",
         &["budget", "clock", "codec", "config", "metrics", "pipeline", "reading", "serve", "source", "store", "zone"],
     ),
+    ("decode", &["codec", "reading", "zone"]),
     ("demo", &["codec", "config", "reading", "status"]),
+    ("sniff", &["codec", "source::mqtt::sniff"]),
     ("status", &[]),
     ("doctor", &["config::Store", "status", "store::Lock", "store::LockError", "store::compact", "store::recovery"]),
     ("compact", &["config::Store", "status", "store::Lock", "store::LockError", "store::compact"]),
@@ -74,14 +75,22 @@ const TABLE: &[(&str, &[&str])] = &[
         "cli",
         &[
             "budget",
+            "clock::realtime",
+            "clock::zone_of_machine",
+            "codec",
             "compact",
             "config",
+            "decode",
             "demo",
             "doctor",
+            "reading",
             "service",
+            "sniff",
+            "source::mqtt",
             "source::ports",
             "status",
             "store::recovery::probe",
+            "zone",
         ],
     ),
     ("main", &["cli"]),
@@ -142,7 +151,7 @@ fn a_path_out_of_the_row_is_named_with_its_file_line_and_rule() {
         violations(Path::new("source/mqtt.rs"), "use std::io;\n\nuse crate::store::Reader;\n"),
         [
             "src/source/mqtt.rs:3: `source` uses `crate::store::Reader`; of this crate it may use clock, codec, config::Mqtt, \
-          config::MqttFormat, config::Serial, config::SerialFormat, config::Subscription, config::secret, metrics, \
+          config::Serial, config::SerialFormat, config::Subscription, config::secret, metrics, \
           pipeline::Closed, pipeline::Intake, pipeline::Notice, pipeline::Refused, reading, zone (tests/layering.rs)"
         ]
     );

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use gadwall::clock::Clock;
+use gadwall::codec::payload::Format;
 use gadwall::codec::topic::Pattern;
-use gadwall::config::{self, MqttFormat, Subscription, Trust};
+use gadwall::config::{self, Subscription, Trust};
 use gadwall::metrics::{Metrics, SourceStatus};
 use gadwall::pipeline::{self, Item};
 use gadwall::reading::Outcome;
@@ -115,7 +116,7 @@ fn decode(broker: &Broker, messages: usize) -> anyhow::Result<f64> {
     config.client_id = Some(CLIENT.into());
     config.subscribe = vec![Subscription {
         topic: Pattern::parse("sensors/{node}")?,
-        format: MqttFormat::Json,
+        format: Format::Json,
         time: None,
         timezone: None,
         qos: 1,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use gadwall::config::{Config, ConfigErrors, Interval, MqttFormat, Place, SerialFormat, Trust};
+use gadwall::config::{Config, ConfigErrors, Interval, Place, SerialFormat, Trust};
 
 /// Longest line that a person is shown about one mistake, in bytes; the name of a variable comes on top.
 const MAX_MESSAGE: usize = 2_000;
@@ -200,10 +200,9 @@ impl Printed {
             }
             this.section("[[mqtt]]", &format!("MQTT__{i}__"), keys);
             for (j, s) in m.subscribe.iter().enumerate() {
-                let MqttFormat::Json = s.format;
                 let mut keys = vec![
                     ("topic", s.topic.as_str().into()),
-                    ("format", "json".into()),
+                    ("format", s.format.as_str().into()),
                     ("qos", usize::from(s.qos).into()),
                 ];
                 keys.extend(s.time.as_deref().map(|time| ("time", time.into())));

@@ -2,24 +2,30 @@
 //! them with the committed corpus. A property that does not hold panics.
 
 mod config;
+mod described;
+mod home;
 mod json;
 mod kept;
 mod message;
 mod published;
 mod serial;
 mod topic;
+mod values;
 
 use gadwall::codec::time::{Local, from_integer, parse_number, parse_query, parse_text};
 use gadwall::reading::Timestamp;
 use gadwall::zone::Tz;
 
 pub use config::config;
+pub use described::{homie, sparkplug_b};
+pub use home::{esphome, shelly, tasmota, zigbee2mqtt};
 pub use json::{json, json_lines};
 pub use kept::{floor, redelivery, starts, wal};
 pub use message::message;
 pub use published::{rtl_433, ruuvi, senml, the_things_stack, theengs};
 pub use serial::{hub_lines, lines};
 pub use topic::topic;
+pub use values::{csv, influx_line, msgpack, number};
 
 /// Times: what is parsed lies in the years 0000 to 9999, and printed and parsed again it is the same, in whatever zone; the
 /// ways to parse agree.
@@ -159,6 +165,56 @@ mod tests {
     #[test]
     fn senml() {
         replay("senml", super::senml);
+    }
+
+    #[test]
+    fn zigbee2mqtt() {
+        replay("zigbee2mqtt", super::zigbee2mqtt);
+    }
+
+    #[test]
+    fn tasmota() {
+        replay("tasmota", super::tasmota);
+    }
+
+    #[test]
+    fn esphome() {
+        replay("esphome", super::esphome);
+    }
+
+    #[test]
+    fn shelly() {
+        replay("shelly", super::shelly);
+    }
+
+    #[test]
+    fn homie() {
+        replay("homie", super::homie);
+    }
+
+    #[test]
+    fn sparkplug_b() {
+        replay("sparkplug_b", super::sparkplug_b);
+    }
+
+    #[test]
+    fn csv() {
+        replay("csv", super::csv);
+    }
+
+    #[test]
+    fn influx_line() {
+        replay("influx_line", super::influx_line);
+    }
+
+    #[test]
+    fn msgpack() {
+        replay("msgpack", super::msgpack);
+    }
+
+    #[test]
+    fn number() {
+        replay("number", super::number);
     }
 
     /// What is only ever refused would be printed and parsed again by no input.

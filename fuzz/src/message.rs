@@ -1,9 +1,10 @@
 //! Properties of whole messages of a broker.
 
 use gadwall::codec::json;
+use gadwall::codec::payload::{Decoders, Format};
 use gadwall::codec::time::Local;
 use gadwall::codec::topic::Pattern;
-use gadwall::config::{MqttFormat, Subscription};
+use gadwall::config::Subscription;
 use gadwall::reading::{Arrival, DeadReason, Timestamp, When};
 use gadwall::source::mqtt::message::{Received, digest, needs_delivery, read};
 use gadwall::zone::Tz;
@@ -21,18 +22,12 @@ pub fn message(input: &[u8]) {
         .split(' ')
         .filter_map(|word| {
             let (text, time) = word.strip_prefix('!').map_or((word, None), |text| (text, Some("time".to_owned())));
-            Some(Subscription {
-                topic: Pattern::parse(text).ok()?,
-                format: MqttFormat::Json,
-                time,
-                timezone: None,
-                qos: 1,
-            })
+            Some(Subscription { topic: Pattern::parse(text).ok()?, format: Format::Json, time, timezone: None, qos: 1 })
         })
         .collect();
 
     let arrival = Arrival { at: Timestamp::from_secs(1_760_000_000), boottime: 0, trusted: true };
-    let message = read(&subscriptions, Received { topic, payload, retain }, arrival, Tz::UTC);
+    let message = read(&subscriptions, &mut Decoders::new(), Received { topic, payload, retain }, arrival, Tz::UTC);
     super::json::within_limits(&message.content, 4_096);
     let text = std::str::from_utf8(topic);
     let found = text.ok().and_then(|text| subscriptions.iter().find_map(|s| Some((s, s.topic.captures(text)?))));

@@ -14,7 +14,7 @@ use crate::zone::Tz;
 const TIMESYNC_MARK: &str = "/run/systemd/timesync/synchronized";
 
 /// The time zone of this machine, as its settings have it; UTC where they name none that is known.
-pub(super) fn zone() -> Tz {
+pub fn zone_of_machine() -> Tz {
     iana_time_zone::get_timezone().ok().and_then(|name| name.parse().ok()).unwrap_or(Tz::UTC)
 }
 

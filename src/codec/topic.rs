@@ -35,8 +35,16 @@ enum Level {
 pub struct Captures {
     /// The node's name.
     pub node: String,
+    /// The pattern names the node; else `node` is the whole topic.
+    pub is_named: bool,
     /// What stands at `{metric}`; `None` where the pattern has none.
     pub metric: Option<String>,
+}
+
+impl Captures {
+    fn new(topic: &str, node: Option<String>, metric: Option<String>) -> Self {
+        Self { is_named: node.is_some(), node: node.unwrap_or_else(|| topic.to_owned()), metric }
+    }
 }
 
 /// Why a text is not a topic pattern.
@@ -133,7 +141,7 @@ impl Pattern {
         let mut metric = None;
         for level in &self.levels {
             if *level == Level::Rest {
-                return Some(Captures { node: node.unwrap_or_else(|| topic.to_owned()), metric });
+                return Some(Captures::new(topic, node, metric));
             }
             let part = found.next()?;
             match level {
@@ -151,7 +159,7 @@ impl Pattern {
         }
         match found.next() {
             Some(_) => None,
-            None => Some(Captures { node: node.unwrap_or_else(|| topic.to_owned()), metric }),
+            None => Some(Captures::new(topic, node, metric)),
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::codec::payload::Format;
 use crate::zone::Tz;
 
 /// `[[serial]]`: one serial port.
@@ -136,19 +137,12 @@ impl Mqtt {
 pub struct Subscription {
     /// `topic`: the pattern, such as `sensors/{node}/{metric}`. Required.
     pub topic: crate::codec::topic::Pattern,
-    /// `format`: how the messages are read; `json` by default.
-    pub format: MqttFormat,
+    /// `format`: how the messages are read; `auto` by default.
+    pub format: Format,
     /// `time`: for `json`, the field (a dotted path) that holds the reading's time; without it the arrival counts.
     pub time: Option<String>,
     /// `timezone`: the zone of times that are sent without one; `None` is that of [`Clock`](super::Clock).
     pub timezone: Option<Tz>,
     /// `qos`: 0, or 1, the default. Publications of QoS 2 arrive as QoS 1.
     pub qos: u8,
-}
-
-/// `subscribe[].format`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MqttFormat {
-    /// `"json"`: every numeric or boolean leaf of an object is a metric named by its path; a bare number is one reading.
-    Json,
 }

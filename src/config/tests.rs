@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
+use crate::codec::payload::Format;
 use crate::codec::topic::Pattern;
 
 mod arbitrary;
@@ -92,7 +93,7 @@ fn the_uncommented_example_holds_every_key() {
     expected.serial = vec![hub, meter];
     let subscription = |topic: &str, time: Option<&str>| Subscription {
         topic: Pattern::parse(topic).unwrap(),
-        format: MqttFormat::Json,
+        format: Format::Auto,
         time: time.map(Into::into),
         timezone: time.map(|_| Tz::UTC),
         qos: 1,
@@ -167,7 +168,7 @@ fn ten_lines_are_enough() {
     let hub = Serial { name: "hub".into(), port: "/dev/hub".into(), ..Serial::default() };
     assert_eq!(config.serial, [hub]);
     assert_eq!(config.mqtt[0].subscribe[0].qos, 1);
-    assert_eq!(config.mqtt[0].subscribe[0].format, MqttFormat::Json);
+    assert_eq!(config.mqtt[0].subscribe[0].format, Format::Auto);
     assert_eq!(config.mqtt[0].subscribe[0].time, None);
     assert_eq!(Config { serial: vec![], mqtt: vec![], ..config }, Config::default());
 }

@@ -11,9 +11,10 @@ use url::Url;
 
 use super::raw::{Entry, Section};
 use super::{
-    Clock, Config, Http, Intake, Interval, Log, Memory, Mqtt, MqttFormat, Quality, Serial, SerialFormat, Store,
-    Subscription, Trust, value,
+    Clock, Config, Http, Intake, Interval, Log, Memory, Mqtt, Quality, Serial, SerialFormat, Store, Subscription,
+    Trust, value,
 };
+use crate::codec::payload::Format;
 use crate::codec::topic::Pattern;
 use crate::zone::Tz;
 
@@ -38,8 +39,6 @@ const LEVELS: &[(&str, LevelFilter)] = &[
 
 const SERIAL_FORMATS: &[(&str, SerialFormat)] =
     &[("hub-lines", SerialFormat::HubLines), ("json-lines", SerialFormat::JsonLines)];
-
-const MQTT_FORMATS: &[(&str, MqttFormat)] = &[("json", MqttFormat::Json)];
 
 /// Everything; `None` if something is wrong, which is then reported.
 pub(super) fn config(mut root: Section<'_>) -> Option<Config> {
@@ -336,7 +335,8 @@ fn broker(entry: &Entry<'_>) -> Result<Url, String> {
 
 fn subscription(mut section: Section<'_>) -> Option<Subscription> {
     let topic = section.required("topic", "a topic pattern, such as \"sensors/{node}/{metric}\"", topic);
-    let format = section.or("format", MqttFormat::Json, value::format(MQTT_FORMATS));
+    let format =
+        section.or("format", Format::Auto, value::format(&Format::ALL.map(|format| (format.as_str(), format))));
     let time = section.optional("time", value::field);
     let timezone = section.optional("timezone", zone);
     let qos = section.or("qos", 1, qos);

@@ -27,6 +27,7 @@ struct NodeSummary {
     source: Text,
     first_seen: String,
     last_seen: Option<String>,
+    online: Option<bool>,
     metrics: Vec<Text>,
 }
 
@@ -36,12 +37,14 @@ pub(super) struct NodeDetail {
     source: Text,
     first_seen: String,
     last_seen: Option<String>,
+    online: Option<bool>,
     series: Vec<SeriesDetail>,
 }
 
 #[derive(Serialize)]
 struct SeriesDetail {
     metric: Text,
+    own_name: Option<Text>,
     unit: Option<Text>,
     time: Option<String>,
     value: Option<f64>,
@@ -83,17 +86,18 @@ pub(super) async fn one(
     Params::parse(query.as_deref(), &[])?;
     let catalog = state.reader.catalog();
     let node = names::find(&catalog, &name)?;
-    let NodeSummary { name, source, first_seen, last_seen, .. } = summary(&catalog, node);
+    let NodeSummary { name, source, first_seen, last_seen, online, .. } = summary(&catalog, node);
     let series = series_of(&catalog, node)
         .into_iter()
         .map(|s| SeriesDetail {
             metric: (&s.metric).into(),
+            own_name: s.own_name.as_ref().map(Text::from),
             unit: s.unit.as_ref().map(Text::from),
             time: s.newest.map(|n| n.ts.to_string()),
             value: s.newest.map(|n| n.value),
         })
         .collect();
-    Ok(Json(NodeDetail { name, source, first_seen, last_seen, series }))
+    Ok(Json(NodeDetail { name, source, first_seen, last_seen, online, series }))
 }
 
 /// `GET /api/v1/nodes/{node}/latest`: out of memory, without a query.
@@ -160,6 +164,7 @@ fn summary(catalog: &Catalog, node: &Node) -> NodeSummary {
         source: (&node.source).into(),
         first_seen: node.first_seen.to_string(),
         last_seen: series.iter().filter_map(|s| s.newest).map(|n| n.ts).max().map(|t| t.to_string()),
+        online: node.online.map(|(_, online)| online),
         metrics: series.iter().map(|s| (&s.metric).into()).collect(),
     }
 }

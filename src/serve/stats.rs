@@ -140,6 +140,10 @@ pub(super) struct Source {
     pub(super) acked: u64,
     pub(super) refused: u64,
     pub(super) last_dead: Option<LastDead>,
+    /// What topics were taken for, by topic; only where a subscription leaves that open.
+    pub(super) formats: BTreeMap<String, &'static str>,
+    /// Messages of topics that are not among them, because the list is full.
+    pub(super) formats_others: u64,
 }
 
 /// The last dead letter of a source that was stored.
@@ -284,7 +288,10 @@ impl Readings {
 impl Source {
     fn now(source: &SourceStatus) -> Self {
         let state = source.state();
+        let taken = source.taken();
         Self {
+            formats: taken.topics,
+            formats_others: taken.others,
             name: (&source.name).into(),
             kind: source.kind,
             address: source.address.clone(),

@@ -18,6 +18,8 @@ pub struct Node {
     pub name: Arc<str>,
     /// Arrival of its first reading or event.
     pub first_seen: Timestamp,
+    /// Whether it was there by its newest event of availability, and when that was; `None` where none is stored.
+    pub online: Option<(Timestamp, bool)>,
     /// Ids of its series, in the order of their making.
     pub series: Vec<i32>,
 }
@@ -42,6 +44,8 @@ pub struct Series {
     pub node: i32,
     /// Its metric.
     pub metric: Arc<str>,
+    /// What the publisher calls the metric, where it calls it differently.
+    pub own_name: Option<Arc<str>>,
     /// Unit of its values.
     pub unit: Option<Arc<str>>,
     /// Its newest committed reading; `None` while it has none.
@@ -118,6 +122,15 @@ impl Catalog {
         self.series.get_mut(&id)
     }
 
+    /// Notes that a node was there, or gone, at `ts`; news that is older than what is known changes nothing.
+    pub fn set_online(&mut self, node: i32, ts: Timestamp, online: bool) {
+        if let Some(node) = self.nodes.get_mut(&node)
+            && node.online.is_none_or(|(known, _)| known <= ts)
+        {
+            node.online = Some((ts, online));
+        }
+    }
+
     /// Forgets a series.
     pub fn remove_series(&mut self, id: i32) {
         let Some(series) = self.series.remove(&id) else { return };
@@ -189,10 +202,16 @@ mod tests {
     #[test]
     fn ids_of_what_was_forgotten_are_not_given_out_again() {
         let mut catalog = Catalog::default();
-        let node =
-            |id| Node { id, source: "hub".into(), name: "n".into(), first_seen: Timestamp(0), series: Vec::new() };
+        let node = |id| Node {
+            id,
+            source: "hub".into(),
+            name: "n".into(),
+            first_seen: Timestamp(0),
+            online: None,
+            series: Vec::new(),
+        };
         catalog.add_node(node(3));
-        catalog.add_series(Series { id: 7, node: 3, metric: "t".into(), unit: None, newest: None });
+        catalog.add_series(Series { id: 7, node: 3, metric: "t".into(), own_name: None, unit: None, newest: None });
         catalog.remove_series(7);
         catalog.remove_node(3);
         assert_eq!((catalog.node_count(), catalog.series_count()), (0, 0));

@@ -135,7 +135,7 @@ fn names(connection: &Connection, plan: &Plan) -> duckdb::Result<()> {
     if !plan.series.is_empty() {
         let mut series = connection.appender_to_catalog_and_db("series", "g", "main")?;
         for s in &plan.series {
-            series.append_row(params![s.id, s.node, &*s.metric, s.unit.as_deref()])?;
+            series.append_row(params![s.id, s.node, &*s.metric, s.unit.as_deref(), s.own_name.as_deref()])?;
         }
         series.flush()?;
     }

@@ -11,7 +11,7 @@ use super::lock::LockError;
 use super::redelivery::Unconfirmed;
 use super::schema;
 use crate::config;
-use crate::reading::Timestamp;
+use crate::reading::{AVAILABILITY_EVENT, ONLINE, Timestamp};
 
 /// Bytes of WAL that start a checkpoint. Small, because a WAL is replayed under the memory limit after a crash.
 const CHECKPOINT_THRESHOLD: &str = "4MB";
@@ -226,24 +226,36 @@ impl Root {
                 source: Arc::from(r.get::<_, String>(1)?),
                 name: Arc::from(r.get::<_, String>(2)?),
                 first_seen: Timestamp(r.get(3)?),
+                online: None,
                 series: Vec::new(),
             })
         })?;
         for node in rows {
             catalog.add_node(node?);
         }
-        let mut series = self.connection.prepare("SELECT series, node, metric, unit FROM g.series ORDER BY series")?;
+        let mut series =
+            self.connection.prepare("SELECT series, node, metric, unit, own_name FROM g.series ORDER BY series")?;
         let rows = series.query_map([], |r| {
             Ok(Series {
                 id: r.get(0)?,
                 node: r.get(1)?,
                 metric: Arc::from(r.get::<_, String>(2)?),
                 unit: r.get::<_, Option<String>>(3)?.map(Arc::from),
+                own_name: r.get::<_, Option<String>>(4)?.map(Arc::from),
                 newest: None,
             })
         })?;
         for one in rows {
             catalog.add_series(one?);
+        }
+        let mut online = self.connection.prepare(
+            "SELECT node, epoch_us(max(ts)), arg_max(data = ?, ts) FROM g.events WHERE kind = ? GROUP BY node",
+        )?;
+        let rows =
+            online.query_map([ONLINE, AVAILABILITY_EVENT], |r| Ok((r.get(0)?, Timestamp(r.get(1)?), r.get(2)?)))?;
+        for row in rows {
+            let (node, ts, online) = row?;
+            catalog.set_online(node, ts, online);
         }
         let mut newest = self.connection.prepare(
             "SELECT series, epoch_us(max(ts)), arg_max(value, ts), arg_max_null(lag, ts) FROM g.readings GROUP BY series",

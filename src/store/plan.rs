@@ -378,6 +378,7 @@ impl<'a> Planner<'a> {
             source: Arc::clone(&envelope.source),
             name: Arc::clone(name),
             first_seen: envelope.arrival.at,
+            online: None,
             series: Vec::new(),
         });
         self.plan.node_ids.insert(key, id);
@@ -419,6 +420,7 @@ impl<'a> Planner<'a> {
             id,
             node,
             metric: Arc::clone(&reading.metric),
+            own_name: reading.own_name.clone(),
             unit: reading.unit.as_deref().map(Arc::from),
             newest: None,
         });

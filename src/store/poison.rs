@@ -72,6 +72,12 @@ pub struct Poison {
     forgotten: usize,
 }
 
+/// Names of those of a group that are to be noted as in progress: what holds nothing cannot end the process, and the ends of
+/// a hub's batches, which all have one name, would be in progress at any three crashes.
+pub fn worth_noting<'a>(group: impl IntoIterator<Item = (&'a Name, &'a Envelope)>) -> Vec<Name> {
+    group.into_iter().filter(|(_, envelope)| !envelope.content.is_empty()).map(|(name, _)| *name).collect()
+}
+
 impl Poison {
     /// Of the files in `dir`; reads nothing yet.
     pub fn new(dir: &Path) -> Self {

@@ -11,6 +11,8 @@
 /// beginning. `dirty` and `dirty_days` name those that have to be computed again; a mark goes with the reading that makes
 /// it necessary in one transaction, and with the rollup that makes up for it in another.
 ///
+/// `series.own_name` is what the publisher calls the metric, where it calls it differently.
+///
 /// `quality` counts by the hour of arrival what is not in `readings`; a series has no row for an hour without any, and may
 /// have several for one in which the daemon was stopped.
 pub const MIGRATIONS: &[&str] = &[
@@ -38,5 +40,8 @@ CREATE TABLE g.dirty_days(series INTEGER, bucket TIMESTAMP);
 ",
     "
 CREATE TABLE g.quality(series INTEGER, hour TIMESTAMP, duplicates BIGINT, conflicts BIGINT, clock_errors BIGINT);
+",
+    "
+ALTER TABLE g.series ADD COLUMN own_name VARCHAR;
 ",
 ];

@@ -13,7 +13,8 @@ use crate::budget::Written;
 use crate::clock::Clock;
 use crate::pipeline::{Intake, Notice, channel};
 use crate::reading::{
-    Arrival, DeadLetter, DeadReason, Decoded, Delivery, Envelope, Event, Outcome, Reading, Receipt, Timestamp, When,
+    AVAILABILITY_EVENT, Arrival, DeadLetter, DeadReason, Decoded, Delivery, Envelope, Event, OFFLINE, ONLINE, Outcome,
+    Reading, Receipt, Timestamp, When,
 };
 
 const NOW: i64 = 1_760_000_000;
@@ -418,4 +419,31 @@ fn events_with_times_of_their_own_are_stored_once() {
         .map(|(t, d)| format!("{t} {d}"))
         .collect();
     assert_eq!(b.text("SELECT epoch(ts)::BIGINT || ' ' || data FROM events ORDER BY ts, data"), expected);
+}
+
+#[test]
+fn own_names_and_whether_a_node_is_there_are_known_after_a_restart() {
+    let mut b = Bench::new();
+    let news =
+        |data: &str, when| Event { node: "plug".into(), kind: AVAILABILITY_EVENT.into(), when, data: data.into() };
+    let events = |events| Decoded { events, ..Decoded::default() };
+    let state = |b: &Bench| {
+        let store = open(&b.config, &Arc::default()).unwrap();
+        let catalog = store.reader.catalog();
+        let node = catalog.find_node("hub", "plug").unwrap();
+        let own_names: Vec<_> = node.series.iter().map(|id| catalog.series(*id).unwrap().own_name.clone()).collect();
+        (node.online, own_names)
+    };
+    b.life(|s| {
+        let named = Reading { own_name: Some("Temperature".into()), ..reading("plug", "temperature", at(NOW), 1.0) };
+        s.send(NOW, vec![named, reading("plug", "humidity", at(NOW), 1.0)]);
+        s.envelope(NOW + 1, events(vec![news(ONLINE, When::Arrival)]), None);
+    });
+    let names = vec![Some("Temperature".into()), None];
+    assert_eq!(state(&b), (Some((Timestamp::from_secs(NOW + 1), true)), names.clone()));
+    // What is older, and was heard of late, changes nothing.
+    b.life(|s| s.envelope(NOW + 9, events(vec![news(OFFLINE, at(NOW)), news("rebooted", at(NOW - 5))]), None));
+    assert_eq!(state(&b), (Some((Timestamp::from_secs(NOW + 1), true)), names.clone()));
+    b.life(|s| s.envelope(NOW + 10, events(vec![news(OFFLINE, When::Arrival)]), None));
+    assert_eq!(state(&b), (Some((Timestamp::from_secs(NOW + 10), false)), names));
 }

@@ -36,7 +36,7 @@ use crate::clock;
 use crate::config;
 use crate::metrics::Metrics;
 use crate::pipeline::{Batch, Item, Notice, Outlet};
-use crate::reading::{DeadLetter, DeadReason, Outcome};
+use crate::reading::{AVAILABILITY_EVENT, DeadLetter, DeadReason, ONLINE, Outcome};
 use crate::zone::Tz;
 
 /// How often the writer shows that it lives while nothing comes.
@@ -383,6 +383,9 @@ impl Writer {
             for (source, Fresh { nodes, series }) in &plan.fresh {
                 self.admission.nodes.admitted(source, *nodes, catalog.nodes_of_source(source), now);
                 self.admission.series.admitted(source, *series, catalog.series_of_source(source), now);
+            }
+            for event in plan.events.iter().filter(|event| *event.kind == *AVAILABILITY_EVENT) {
+                catalog.set_online(event.node, event.ts, event.data == ONLINE);
             }
             catalog.ledger.committed(plan.at, &plan.page, [plan.tally, done.tally], plan.clock_told);
             self.metrics.store.nodes.set(gauge(catalog.node_count()));

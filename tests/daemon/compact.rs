@@ -35,7 +35,7 @@ fn fill(database: &Path, rows: i64) {
     let db = open(database);
     db.execute_batch(&format!(
         "INSERT INTO nodes VALUES (1, 'home', 'old', make_timestamp(1600000000000000)); \
-         INSERT INTO series SELECT i, 1, 'm' || i, NULL FROM range(1, {SERIES} + 1) t(i);"
+         INSERT INTO series SELECT i, 1, 'm' || i, NULL, NULL FROM range(1, {SERIES} + 1) t(i);"
     ))
     .expect("making the node");
     let mut from = 0;

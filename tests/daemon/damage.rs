@@ -692,3 +692,57 @@ fn doctor_finds_damaged_blocks_that_a_start_does_not_read_and_salvages() {
     assert_eq!(recovered, 0);
     assert!(run.finish().0 == left);
 }
+
+/// A checkpoint writes its metadata block over in place, 64 KiB at once: a kill or a power cut leaves some of its pages new
+/// and the others old.
+#[test]
+fn a_block_that_a_checkpoint_had_half_written_costs_nothing() {
+    const PAGE: usize = 4_096;
+    let mut hub = Hub::new();
+    let mut daemon = Daemon::start(&hub.section("hub-lines", ""));
+    let mut sent = 0;
+    let mut send = |hub: &mut Hub| {
+        hub.wait_answered();
+        let records: Vec<Record> =
+            (sent..sent + 20).map(|i| Record { time: T0 + i64::from(i) * EVERY, temp: i, hum: i, flags: 0 }).collect();
+        sent += 20;
+        hub.send_batch(3, DEVICE, &records);
+        hub.expect_ack("BATCH_ACK 3 20 0");
+        sent
+    };
+    send(&mut hub);
+    assert_eq!(daemon.terminate().code(), Some(0));
+    daemon.restart();
+    let sent = send(&mut hub);
+    daemon.kill9();
+    let wal = daemon.database().with_file_name("gadwall.duckdb.wal");
+    let (old, log) = (fs::read(daemon.database()).expect("the file"), fs::read(&wal).expect("its log"));
+    daemon.restart();
+    assert_eq!(daemon.terminate().code(), Some(0));
+    let new = fs::read(daemon.database()).expect("the file behind the next checkpoint");
+    // The parts of a block are 1,016 bytes: of the block that both have, those that were free in the old one are new.
+    let block = HEADERS..HEADERS + BLOCK;
+    let pages: Vec<usize> =
+        block.clone().step_by(PAGE).filter(|at| old[*at..at + PAGE] != new[*at..at + PAGE]).collect();
+    assert!(pages.len() >= 2, "the checkpoint has written the first block in place: {pages:?}");
+    for written in 1..pages.len() {
+        for reversed in [false, true] {
+            // What else the checkpoint has written is in blocks that the old header does not know.
+            let mut torn = new.clone();
+            torn[..HEADERS].copy_from_slice(&old[..HEADERS]);
+            let is_new = |i: usize| (i < written) != reversed;
+            for (_, at) in pages.iter().enumerate().filter(|(i, _)| !is_new(*i)) {
+                torn[*at..at + PAGE].copy_from_slice(&old[*at..at + PAGE]);
+            }
+            fs::write(daemon.database(), &torn).expect("the torn file");
+            fs::write(&wal, &log).expect("its log");
+            daemon.restart();
+            let stats = daemon.stats();
+            assert_eq!(stats["store"]["recovered"], 1, "{}", stats["store"]["recovery"]);
+            let text = stats["store"]["recovery"].as_str().expect("what was done");
+            assert!(text.contains("(at byte 12288)") && text.contains("nothing is lost"), "{text}");
+            assert_eq!(stats["store"]["readings"], sent * 3);
+            daemon.kill9();
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use duckdb::Connection;
 
-use crate::harness::{Broker, Hub, Record, Setup, batch, now_micros, open};
+use crate::harness::{Broker, DEADLINE, Hub, Record, Setup, batch, now_micros, open, wait_within};
 
 /// A statement and what is above it.
 struct Invariant {
@@ -48,16 +48,49 @@ const BROKEN: &[(&str, &str)] = &[
     ("Every reading is whole", "INSERT INTO readings VALUES (1, '2025-01-01', 'nan', 0)"),
     ("Every reading is whole", "INSERT INTO readings VALUES (1, NULL, 1, 0)"),
     ("A lag is that of a time that can be believed", "INSERT INTO readings VALUES (1, '2025-01-01', 1, -86401)"),
-    ("Every series has a node", "INSERT INTO series VALUES (999999, 999999, 'm', NULL)"),
+    ("Every series has a node", "INSERT INTO series VALUES (999999, 999999, 'm', NULL, NULL)"),
     ("A number and a name mean one node", "INSERT INTO nodes SELECT node, 'x', 'y', first_seen FROM nodes LIMIT 1"),
     (
         "A number and a name mean one node",
         "INSERT INTO nodes SELECT 999999, source, name, first_seen FROM nodes LIMIT 1",
     ),
-    ("A number and a name mean one series", "INSERT INTO series SELECT series, node, 'x', unit FROM series LIMIT 1"),
-    ("A number and a name mean one series", "INSERT INTO series SELECT 999999, node, metric, unit FROM series LIMIT 1"),
+    (
+        "A number and a name mean one series",
+        "INSERT INTO series SELECT series, node, 'x', unit, NULL FROM series LIMIT 1",
+    ),
+    (
+        "A number and a name mean one series",
+        "INSERT INTO series SELECT 999999, node, metric, unit, NULL FROM series LIMIT 1",
+    ),
     ("Names are short and can be printed", "UPDATE nodes SET name = 'a' || chr(27) WHERE node = 1"),
     ("Names are short and can be printed", "UPDATE series SET metric = repeat('é', 65) WHERE series = 1"),
+    (
+        "An hour of the rollups is what its readings give",
+        "DELETE FROM meta WHERE key LIKE 'rolled-%'; INSERT INTO meta VALUES ('rolled-hours', '1420070400000000');
+         INSERT INTO readings VALUES (1, '2014-12-31 23:30', 7, 0)",
+    ),
+    (
+        "An hour of the rollups is what its readings give",
+        "DELETE FROM meta WHERE key LIKE 'rolled-%'; INSERT INTO meta VALUES ('rolled-hours', '1420070400000000');
+         INSERT INTO readings VALUES (1, '2014-12-31 23:30', 7, 0);
+         INSERT INTO hourly VALUES (1, '2014-12-31 23:00', 1, 7, 7, 7, 49, 7, 7, 8, 7, 7)",
+    ),
+    (
+        "The days of a series count all of its readings",
+        "DELETE FROM meta WHERE key LIKE 'rolled-%'; INSERT INTO meta VALUES ('rolled-days', '1420070400000000');
+         DELETE FROM dirty; DELETE FROM dirty_days;
+         INSERT INTO daily VALUES (1, '2014-12-31', 1, 7, 7, 7, 49, 7, 7, 7, 7, 7)",
+    ),
+    (
+        "A series has one row for an hour and one for a day",
+        "INSERT INTO daily SELECT 1, '2014-12-31', 1, 7, 7, 7, 49, 7, 7, 7, 7, 7 FROM range(2)",
+    ),
+    (
+        "A series has one row for an hour and one for a day",
+        "INSERT INTO hourly SELECT 1, '2014-12-31', 1, 7, 7, 7, 49, 7, 7, 7, 7, 7 FROM range(2)",
+    ),
+    ("Every rollup has a series", "INSERT INTO hourly VALUES (999999, '2014-12-31', 1, 7, 7, 7, 49, 7, 7, 7, 7, 7)"),
+    ("Every rollup has a series", "INSERT INTO daily VALUES (999999, '2014-12-31', 1, 7, 7, 7, 49, 7, 7, 7, 7, 7)"),
     ("What waits is of a known series", "INSERT INTO unsynced VALUES (999999, 'b', 1, 1, 1, NULL)"),
     ("What waits is a record or a reading", "INSERT INTO unsynced VALUES (1, 'b', 1, NULL, 1, NULL)"),
     ("What waits is a record or a reading", "INSERT INTO unsynced VALUES (1, NULL, 1, 1, 1, NULL)"),
@@ -142,6 +175,8 @@ fn the_statements_of_the_page_find_nothing_after_load_and_a_kill_and_each_finds_
     publisher.flush();
     // Readings of 200 messages with their own times, each once, and at least that much of the others.
     daemon.wait_stat("/store/readings", 200 + 3 * 300);
+    // The records of the hour before: without rollups there is nothing to compare them with.
+    wait_within("an hour to be rolled up", 2 * DEADLINE, || daemon.stat("/rollups/hours") > 0);
     daemon.kill9();
 
     let all = invariants();
@@ -150,7 +185,7 @@ fn the_statements_of_the_page_find_nothing_after_load_and_a_kill_and_each_finds_
         let count = |table: &str| -> i64 {
             db.query_row(&format!("SELECT count(*) FROM {table}"), [], |r| r.get(0)).expect("the table exists")
         };
-        for table in ["readings", "events", "dead_letters", "unsynced", "commits", "meta"] {
+        for table in ["readings", "events", "dead_letters", "unsynced", "commits", "meta", "hourly"] {
             assert!(count(table) > 0, "{table} is empty: nothing was compared");
         }
         for invariant in &all {

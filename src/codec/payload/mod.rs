@@ -18,19 +18,39 @@ use super::time::Local;
 use crate::reading::Decoded;
 
 pub use super::leaves::MAX_VALUES;
+pub use decoders::{Decoders, Output, Request};
+pub use format::Format;
 
+mod auto;
+pub mod csv;
+mod decoders;
+pub mod esphome;
+pub mod fields;
+mod format;
 pub mod found;
-#[cfg(test)]
-mod listed;
+pub mod homie;
+pub mod influx_line;
 pub mod mac;
+pub mod msgpack;
+pub mod names;
+pub mod number;
 pub mod recent;
 pub mod rtl_433;
 pub mod ruuvi;
 pub mod scalar;
 pub mod senml;
+pub mod shelly;
+pub mod sparkplug_b;
+pub mod tasmota;
 pub mod the_things_stack;
 pub mod theengs;
 pub mod vocabulary;
+pub mod zigbee2mqtt;
+
+#[cfg(test)]
+mod listed;
+#[cfg(test)]
+mod shown;
 
 /// One message, as a format sees it.
 #[derive(Clone, Copy, Debug)]

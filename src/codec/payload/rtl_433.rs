@@ -155,6 +155,11 @@ impl Rtl433 {
         Self { heard: Recent::new(REMEMBERED), times: Recent::new(REMEMBERED_TIMES) }
     }
 
+    /// Forgets which messages were heard: they may come again and are not stored yet.
+    pub fn forget_frames(&mut self) {
+        self.heard = Recent::new(REMEMBERED);
+    }
+
     /// Decodes one message.
     pub fn decode(&mut self, message: &Message<'_>) -> Decoded {
         let text = match message.text() {

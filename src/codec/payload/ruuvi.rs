@@ -101,6 +101,11 @@ impl Ruuvi {
         Self { last: Recent::new(REMEMBERED) }
     }
 
+    /// Forgets which messages were heard: they may come again and are not stored yet.
+    pub fn forget_frames(&mut self) {
+        self.last = Recent::new(REMEMBERED);
+    }
+
     /// Decodes one message.
     pub fn decode(&mut self, message: &Message<'_>) -> Decoded {
         let fields = match message.json() {

@@ -61,6 +61,12 @@ pub fn of_json(value: &Value) -> Scalar<'_> {
     }
 }
 
+/// A 32-bit float as the shortest decimal number that gives it, which is what its sender had in mind: 21.1 and not
+/// 21.100000381.
+pub fn of_f32(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or_else(|_| f64::from(value))
+}
+
 /// Whether this is a decimal number: not `inf`, not `nan`, not `0x10`, not a version such as `1.2.3`.
 fn is_number(text: &str) -> bool {
     let rest = text.strip_prefix(['+', '-']).unwrap_or(text);

@@ -104,6 +104,11 @@ impl TheThingsStack {
         Self { heard: Recent::new(REMEMBERED) }
     }
 
+    /// Forgets which messages were heard: they may come again and are not stored yet.
+    pub fn forget_frames(&mut self) {
+        self.heard = Recent::new(REMEMBERED);
+    }
+
     /// Decodes one message.
     pub fn decode(&mut self, message: &Message<'_>) -> Decoded {
         let fields = match message.json() {

@@ -144,6 +144,12 @@ impl Theengs {
         Self { rtl_433: Rtl433::new(), signals: Recent::new(REMEMBERED) }
     }
 
+    /// Forgets which messages were heard: they may come again and are not stored yet.
+    pub fn forget_frames(&mut self) {
+        self.rtl_433.forget_frames();
+        self.signals = Recent::new(REMEMBERED);
+    }
+
     /// Decodes one message.
     pub fn decode(&mut self, message: &Message<'_>) -> Decoded {
         let topic = Topic::of(message.topic);

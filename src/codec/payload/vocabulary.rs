@@ -199,6 +199,21 @@ pub fn unit_of(metric: &str) -> Option<&'static str> {
     UNITS.binary_search_by(|(name, _)| (*name).cmp(metric)).ok().map(|at| UNITS[at].1)
 }
 
+/// The vocabulary's own name that equals `metric`, with its unit.
+pub fn entry(metric: &str) -> Option<(&'static str, &'static str)> {
+    UNITS.binary_search_by(|(name, _)| (*name).cmp(metric)).ok().map(|at| UNITS[at])
+}
+
+/// Whether a value in `from` can be given in `to`; both as [`spelled`] has them.
+pub fn converts(from: &str, to: &str) -> bool {
+    from == to || CONVERSIONS.iter().any(|(unit, into, ..)| *unit == from && *into == to)
+}
+
+/// Whether a text, as [`spelled`] has it, is a unit of the vocabulary or one that it converts.
+pub fn is_unit(unit: &str) -> bool {
+    UNITS.iter().any(|(_, known)| *known == unit) || CONVERSIONS.iter().any(|(known, ..)| *known == unit)
+}
+
 /// A unit as the vocabulary writes it: `°C` is `degC`, `µg/m³` is `ug/m3`, `mbar` is `hPa`. Others stay as they are.
 pub fn spelled(unit: &str) -> Cow<'_, str> {
     let unit = unit.trim();

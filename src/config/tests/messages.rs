@@ -163,8 +163,10 @@ fn words() {
         "4: serial[0].format = \"nmea\": unknown format, expected \"hub-lines\" or \"json-lines\"",
     );
     subscription_says(
-        "topic = \"a\"\nformat = \"tasmota\"",
-        "6: mqtt[0].subscribe[0].format = \"tasmota\": unknown format, expected \"json\"",
+        "topic = \"a\"\nformat = \"tasmotta\"",
+        "6: mqtt[0].subscribe[0].format = \"tasmotta\": unknown format, expected \"auto\", \"json\", \"number\", \"csv\", \
+         \"msgpack\", \"zigbee2mqtt\", \"tasmota\", \"esphome\", \"shelly\", \"rtl_433\", \"theengs\", \"the-things-stack\", \
+         \"homie\", \"senml\", \"influx-line\", \"ruuvi\" or \"sparkplug-b\"",
     );
 }
 

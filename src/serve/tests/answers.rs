@@ -41,13 +41,13 @@ fn nodes_are_listed_with_their_metrics() {
     assert_eq!(
         server.get_json("/api/v1/nodes"),
         json!({"nodes": [
-            {"name": "42", "source": "hub", "first_seen": seen, "last_seen": "2025-10-09T08:53:22Z",
+            {"name": "42", "source": "hub", "first_seen": seen, "last_seen": "2025-10-09T08:53:22Z", "online": null,
              "metrics": ["humidity", "temperature"]},
-            {"name": "a/b, \"c\" ö%", "source": "home", "first_seen": seen, "last_seen": "2025-10-09T08:53:23Z",
+            {"name": "a/b, \"c\" ö%", "source": "home", "first_seen": seen, "last_seen": "2025-10-09T08:53:23Z", "online": null,
              "metrics": ["x,y"]},
-            {"name": "kitchen", "source": "home", "first_seen": seen, "last_seen": "2025-10-09T08:53:22.000005Z",
+            {"name": "kitchen", "source": "home", "first_seen": seen, "last_seen": "2025-10-09T08:53:22.000005Z", "online": null,
              "metrics": ["temperature"]},
-            {"name": "kitchen", "source": "shed", "first_seen": seen, "last_seen": "2025-10-09T08:53:22.000005Z",
+            {"name": "kitchen", "source": "shed", "first_seen": seen, "last_seen": "2025-10-09T08:53:22.000005Z", "online": null,
              "metrics": ["temperature"]},
         ]})
     );
@@ -57,13 +57,17 @@ fn nodes_are_listed_with_their_metrics() {
 fn a_node_has_its_series_and_its_newest_values() {
     let server = house();
     server.store.add_series(15, 1, "rssi", Some("dBm"));
+    let at = crate::reading::Timestamp;
+    let online = |ts, online| server.store.catalog.write().unwrap().set_online(1, at(ts), online);
+    online(5, true);
+    online(4, false);
     assert_eq!(
         server.get_json("/api/v1/nodes/42"),
         json!({"name": "42", "source": "hub", "first_seen": "2023-11-14T22:13:20Z",
-            "last_seen": "2025-10-09T08:53:22Z", "series": [
-                {"metric": "humidity", "unit": null, "time": "2025-10-09T08:53:22Z", "value": 1e300},
-                {"metric": "rssi", "unit": "dBm", "time": null, "value": null},
-                {"metric": "temperature", "unit": "degC", "time": "2025-10-09T08:53:21Z", "value": -0.25},
+            "last_seen": "2025-10-09T08:53:22Z", "online": true, "series": [
+                {"metric": "humidity", "own_name": null, "unit": null, "time": "2025-10-09T08:53:22Z", "value": 1e300},
+                {"metric": "rssi", "own_name": null, "unit": "dBm", "time": null, "value": null},
+                {"metric": "temperature", "own_name": null, "unit": "degC", "time": "2025-10-09T08:53:21Z", "value": -0.25},
         ]})
     );
     assert_eq!(

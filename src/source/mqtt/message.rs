@@ -2,10 +2,10 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::codec::json;
+use crate::codec::payload::{self, Decoders, Format, Request};
 use crate::codec::time::Local;
-use crate::config::{MqttFormat, Subscription};
-use crate::reading::{Arrival, DeadLetter, DeadReason, Decoded, When};
+use crate::config::Subscription;
+use crate::reading::{AVAILABILITY_EVENT, Arrival, DeadLetter, DeadReason, Decoded, When};
 use crate::zone::{self, Tz};
 
 /// Longest part of a topic that the detail of a dead letter shows, in characters.
@@ -20,6 +20,10 @@ pub struct Message {
     pub retained: usize,
     /// A time of it is one that the clocks of its zone show twice.
     pub twice: bool,
+    /// What it was taken for, where its subscription leaves that open.
+    pub taken_for: Option<Format>,
+    /// What is to be asked of its publisher.
+    pub request: Option<Request>,
 }
 
 /// What a broker has sent.
@@ -34,19 +38,34 @@ pub struct Received<'a> {
 }
 
 /// Decodes a message that came at `arrival` by the first subscription whose pattern matches its topic; `zone` is that of
-/// times without one, where the subscription has none of its own.
-pub fn read(subscriptions: &[Subscription], received: Received<'_>, arrival: Arrival, zone: Tz) -> Message {
+/// times without one, where the subscription has none of its own. `decoders` remember what later messages need.
+pub fn read(
+    subscriptions: &[Subscription],
+    decoders: &mut Decoders,
+    received: Received<'_>,
+    arrival: Arrival,
+    zone: Tz,
+) -> Message {
     let local = Local { zone, arrival: arrival.trusted.then_some(arrival.at) };
-    let (mut content, zone) = decode(subscriptions, received, local);
+    let (output, zone) = match decode(subscriptions, decoders, received, local) {
+        Ok((output, zone)) => (output, zone),
+        Err(letter) => {
+            let content = Decoded { dead: vec![letter], ..Decoded::default() };
+            return Message { content, retained: 0, twice: false, taken_for: None, request: None };
+        }
+    };
+    let mut content = output.decoded;
     let mut retained = 0;
     if received.retain {
-        // Old news: when it was new is not known, and it may have been stored then.
+        // Old news: when it was new is not known, and it may have been stored then. That a node is there is no news but a
+        // state.
         let before = content.readings.len();
         content.readings.retain(|reading| reading.when != When::Arrival);
-        content.events.retain(|event| event.when != When::Arrival);
+        content.events.retain(|event| event.when != When::Arrival || *event.kind == *AVAILABILITY_EVENT);
         retained = before - content.readings.len();
     }
-    Message { retained, twice: has_times_twice(&content, zone), content }
+    let twice = has_times_twice(&content, zone);
+    Message { content, retained, twice, taken_for: output.taken_for, request: output.request }
 }
 
 /// Whether one of its times is one that the clocks of `zone` show twice. Also true for a time that came with a zone, which
@@ -63,39 +82,39 @@ fn has_times_twice(content: &Decoded, zone: Tz) -> bool {
     })
 }
 
-/// What is in a message, and the zone that it was read in.
-fn decode(subscriptions: &[Subscription], received: Received<'_>, local: Local) -> (Decoded, Tz) {
-    let Received { topic, payload, .. } = received;
-    let dead = |reason, detail: String| {
-        (Decoded { dead: vec![DeadLetter::new(reason, detail, payload)], ..Decoded::default() }, local.zone)
-    };
+/// What is in a message, and the zone that it was read in; the error is the dead letter of a topic that tells nothing.
+fn decode(
+    subscriptions: &[Subscription],
+    decoders: &mut Decoders,
+    received: Received<'_>,
+    local: Local,
+) -> Result<(payload::Output, Tz), DeadLetter> {
+    let Received { topic, payload, retain } = received;
     let Ok(text) = std::str::from_utf8(topic) else {
-        return dead(
-            DeadReason::NotUtf8,
-            format!("the topic `{}` is not UTF-8", shown(&String::from_utf8_lossy(topic))),
-        );
+        let detail = format!("the topic `{}` is not UTF-8", shown(&String::from_utf8_lossy(topic)));
+        return Err(DeadLetter::new(DeadReason::NotUtf8, detail, payload));
     };
     let found = subscriptions.iter().find_map(|s| Some((s, s.topic.captures(text)?)));
     let Some((subscription, captures)) = found else {
-        return dead(DeadReason::UnmatchedTopic, format!("no pattern of `subscribe` matches `{}`", shown(text)));
+        let detail = format!("no pattern of `subscribe` matches `{}`", shown(text));
+        return Err(DeadLetter::new(DeadReason::UnmatchedTopic, detail, payload));
     };
     let local = Local { zone: subscription.timezone.unwrap_or(local.zone), ..local };
-    let mut decoded = match subscription.format {
-        MqttFormat::Json => {
-            let options = json::Options {
-                node: &captures.node,
-                metric: captures.metric.as_deref(),
-                time: subscription.time.as_deref(),
-                local,
-            };
-            json::decode(payload, &options)
-        }
+    let message = payload::Message {
+        topic: text,
+        payload,
+        node: captures.is_named.then_some(captures.node.as_str()),
+        metric: captures.metric.as_deref(),
+        time: subscription.time.as_deref(),
+        local,
+        retain,
     };
+    let mut output = decoders.decode(subscription.format, &message);
     // The excerpt is of the payload: only the topic says who sent it.
-    for letter in &mut decoded.dead {
+    for letter in &mut output.decoded.dead {
         letter.detail = format!("topic `{}`: {}", shown(text), letter.detail);
     }
-    (decoded, local.zone)
+    Ok((output, local.zone))
 }
 
 /// A topic is up to 64 KiB, of which a person needs the beginning; and it may hold control characters, which would upset a
@@ -150,7 +169,13 @@ mod tests {
     #[test]
     fn what_a_topic_holds_does_not_reach_the_terminal_of_a_person() {
         let at = arrival("2025-10-09T08:53:20Z");
-        let dead = |topic| read(&[], Received { topic, ..received("1") }, at, Tz::UTC).content.dead.remove(0).detail;
+        let dead = |topic| {
+            read(&[], &mut Decoders::new(), Received { topic, ..received("1") }, at, Tz::UTC)
+                .content
+                .dead
+                .remove(0)
+                .detail
+        };
         assert_eq!(dead("a\u{1b}[2J\nb\u{9b}".as_bytes()), r"no pattern of `subscribe` matches `a\u{1b}[2J\nb\u{9b}`");
         assert_eq!(dead(b"a\x1b\xff"), "the topic `a\\u{1b}\u{fffd}` is not UTF-8");
         assert_eq!(dead(&[b'x'; 300]), format!("no pattern of `subscribe` matches `{}...`", "x".repeat(200)));
@@ -159,7 +184,9 @@ mod tests {
     #[test]
     fn the_first_pattern_that_matches_wins_and_a_topic_must_be_text() {
         let subscriptions = [subscription("s/{node}/{metric}"), subscription("s/{metric}/{node}")];
-        let read = |received| read(&subscriptions, received, arrival("2025-10-09T08:53:20Z"), Tz::UTC).content;
+        let read = |received| {
+            read(&subscriptions, &mut Decoders::new(), received, arrival("2025-10-09T08:53:20Z"), Tz::UTC).content
+        };
         let found = &read(received("1")).readings[0];
         assert_eq!((&*found.node, &*found.metric, found.value), ("a", "b", 1.0));
         let dead = read(Received { topic: b"s/\xff/b", ..received("1") }).dead;
@@ -173,7 +200,8 @@ mod tests {
         let when = |subscription: &Subscription, time: &str, at: &str| {
             let payload = format!("{{\"time\": \"{time}\", \"v\": 1}}");
             let arrival = arrival(at);
-            let message = read(std::slice::from_ref(subscription), received(&payload), arrival, Tz::Europe__Berlin);
+            let subscriptions = std::slice::from_ref(subscription);
+            let message = read(subscriptions, &mut Decoders::new(), received(&payload), arrival, Tz::Europe__Berlin);
             let When::Live(ts) = message.content.readings[0].when else { panic!("no time: {message:?}") };
             (ts.to_string(), needs_delivery(&message, arrival))
         };
@@ -191,7 +219,7 @@ mod tests {
         // A clock in doubt says nothing.
         let doubt = Arrival { trusted: false, ..arrival("2025-10-26T01:30:01Z") };
         let payload = format!("{{\"time\": \"{local}\", \"v\": 1}}");
-        let message = read(&[gateways], received(&payload), doubt, Tz::Europe__Berlin);
+        let message = read(&[gateways], &mut Decoders::new(), received(&payload), doubt, Tz::Europe__Berlin);
         assert_eq!(message.content.readings[0].when, When::Live(arrival("2025-10-26T00:30:00Z").at));
     }
 }

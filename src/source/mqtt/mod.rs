@@ -13,6 +13,7 @@ mod options;
 mod packets;
 mod reason;
 mod session;
+pub mod sniff;
 mod tls;
 
 #[cfg(test)]
@@ -25,6 +26,7 @@ use rumqttc::v5::mqttbytes::v5::Publish;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
+use crate::codec::payload::Decoders;
 use crate::config;
 use crate::metrics::{DropReason, Metrics, SourceState, SourceStatus};
 use crate::pipeline::{Closed, Intake};
@@ -68,6 +70,7 @@ struct Source {
     limit: Limit,
     acks: Acks,
     confirm: Confirm,
+    decoders: Decoders,
     // The answers of the store come through here. It is not bounded by itself, because a receipt must not block the
     // writer; each answer stands for an envelope that held a permit of the intake, so there are never more than those.
     answers: mpsc::UnboundedReceiver<Answer>,
@@ -107,6 +110,7 @@ pub async fn run(
         limit: Limit::default(),
         acks: Acks::default(),
         confirm: Confirm::default(),
+        decoders: Decoders::new(),
         answers,
         answer,
     };
@@ -147,8 +151,12 @@ impl Source {
         self.status.frames.inc();
         self.status.bytes.add(publish.size() as u64);
         let received = Received { topic: &publish.topic, payload: &publish.payload, retain: publish.retain };
-        let mut message = message::read(&self.config.subscribe, received, arrival, self.clock.zone());
-        let Message { content, retained, .. } = &mut message;
+        let mut message =
+            message::read(&self.config.subscribe, &mut self.decoders, received, arrival, self.clock.zone());
+        let Message { content, retained, taken_for, .. } = &mut message;
+        if let (Some(format), Ok(topic)) = (*taken_for, std::str::from_utf8(&publish.topic)) {
+            self.status.take_for(topic, format.as_str());
+        }
         let decoded = content.readings.len() + *retained;
         let counts = &self.metrics.readings;
         counts.received.add(decoded as u64);

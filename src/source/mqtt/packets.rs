@@ -128,6 +128,11 @@ impl Session<'_> {
         let arrival = source.clock.now();
         let message = source.read(publish, arrival);
         let needs_delivery = message::needs_delivery(&message, arrival);
+        if let Some(request) = message.request {
+            tracing::debug!(source = %source.status.name, topic = request.topic, reason = request.reason, "asking");
+            // Without a free place it is asked again with the next message that lacks something.
+            let _ = self.client.try_publish(request.topic, QoS::AtMostOnce, false, request.payload);
+        }
         let content = message.content;
         let rows = (content.readings.len() + content.events.len()) as u64;
         if stopping {

@@ -304,7 +304,9 @@ impl<'a> Session<'a> {
         sent
     }
 
-    fn hole(&self) -> End {
+    fn hole(&mut self) -> End {
+        // Among those that come again are messages that were seen and are not stored.
+        self.source.decoders.forget_frames();
         self.lost(Reason::new("the store did not take a message: connecting again, so that the broker sends it again"))
     }
 

@@ -103,6 +103,22 @@ fn equal_messages_in_progress_at_one_crash_are_no_three_crashes() {
 }
 
 #[test]
+fn the_end_of_a_batch_is_never_poison() {
+    let dir = tempfile::tempdir().unwrap();
+    let end = Envelope { content: Decoded::default(), ..envelope(0.0, None) };
+    let of_end = name(&end);
+    for crash in 1..=3 {
+        let records = envelope(f64::from(crash), None);
+        let of_records = name(&records);
+        let names = worth_noting([(&of_records, &records), (&of_end, &end)]);
+        assert_eq!(names, [of_records]);
+        begun(dir.path(), "a", i64::from(crash) * S, AT).note(&names);
+    }
+    let poison = begun(dir.path(), "a", 4 * S, AT);
+    assert!(!poison.is_suspect(&of_end) && !poison.is_poison(&of_end));
+}
+
+#[test]
 fn what_was_in_progress_when_the_power_went_is_not_suspected() {
     let dir = tempfile::tempdir().unwrap();
     let bad = name(&envelope(666.0, None));

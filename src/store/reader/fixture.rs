@@ -41,15 +41,17 @@ impl Fixture {
             source: source.into(),
             name: name.into(),
             first_seen: Timestamp::from_secs(1_700_000_000),
+            online: None,
             series: Vec::new(),
         };
         self.catalog.write().unwrap().add_node(node);
     }
 
     pub(crate) fn add_series(&self, id: i32, node: i32, metric: &str, unit: Option<&str>) {
-        let series = Series { id, node, metric: metric.into(), unit: unit.map(Into::into), newest: None };
+        let series =
+            Series { id, node, metric: metric.into(), own_name: None, unit: unit.map(Into::into), newest: None };
         self.catalog.write().unwrap().add_series(series);
-        self.root.execute("INSERT INTO g.series VALUES (?, ?, ?, ?)", params![id, node, metric, unit]).unwrap();
+        self.root.execute("INSERT INTO g.series VALUES (?, ?, ?, ?, NULL)", params![id, node, metric, unit]).unwrap();
     }
 
     /// Stores the rows in this order, and notes the newest of each series that the catalog knows.

@@ -178,6 +178,11 @@ impl Set {
         Ok(Self { folder: new_folder(&files.folder().join(FOLDER))?, copied: Vec::new() })
     }
 
+    /// Whether nothing was copied into it.
+    pub fn is_without_copies(&self) -> bool {
+        self.copied.is_empty()
+    }
+
     /// Where it is.
     pub fn folder(&self) -> &Path {
         &self.folder

@@ -14,8 +14,10 @@ use std::time::Duration;
 use super::{Stopped, Watch};
 use crate::store::open::BLOCK_SIZE;
 
-const HEADERS: u64 = 3;
-const HEADER_SIZE: usize = 4_096;
+/// Headers at the beginning of a file.
+pub const HEADERS: u64 = 3;
+/// Bytes of each.
+pub const HEADER_SIZE: usize = 4_096;
 const WORD: usize = 8;
 const SEED: u64 = 5_381;
 const FACTOR: u64 = 0xbf58_476d_1ce4_e5b9;
@@ -160,12 +162,15 @@ fn words(block: &[u8]) -> impl Iterator<Item = u64> {
     block.chunks_exact(WORD).map(|w| u64::from_le_bytes(w.try_into().expect("eight bytes")))
 }
 
+/// The checksum of a header or block, of which the first word is where it is stored.
+pub fn checksum(block: &[u8]) -> u64 {
+    words(block).skip(1).fold(SEED, |sum, word| sum ^ word.wrapping_mul(FACTOR))
+}
+
 /// Whether the checksum is right. The error has the one bit whose change makes it so, if there is exactly one.
 fn check(block: &[u8]) -> Result<(), Option<Flip>> {
-    let mut all = words(block);
-    let Some(stored) = all.next() else { return Ok(()) };
-    let computed = all.fold(SEED, |sum, word| sum ^ word.wrapping_mul(FACTOR));
-    let difference = stored ^ computed;
+    let Some(stored) = words(block).next() else { return Ok(()) };
+    let difference = stored ^ checksum(block);
     if difference == 0 {
         return Ok(());
     }

@@ -16,6 +16,7 @@ mod blocks;
 mod examine;
 pub mod probe;
 mod repair;
+mod rewritten;
 mod salvage;
 mod verdict;
 mod wal;
@@ -142,6 +143,8 @@ pub(super) fn start(config: &config::Store, metrics: &Metrics, watch: &mut dyn W
                 // One damaged block is seldom alone.
                 examiner.thorough |= damage.attached;
                 let step = repair.next(&damage, watch).map_err(|Stopped| OpenError::Stopped)?;
+                // What its parts describe must all be there.
+                examiner.thorough |= matches!(step, Step::HalfWritten { .. });
                 tracing::error!(path = %config.path.display(), damage = damage.text, "the database is damaged");
                 match repair.take(&step, &damage, watch) {
                     Ok(done) => {

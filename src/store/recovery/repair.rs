@@ -8,6 +8,7 @@ use super::aside::{AsideError, FLOOR, Files, Set, io_at, sync};
 use super::blocks::{self, Flip, Survey};
 use super::examine::MEMORY_FACTOR;
 use super::probe::{self, Task};
+use super::rewritten::{self, Half};
 use super::salvage::{Report, wal_of};
 use super::verdict::Verdict;
 use super::{Stopped, Watch, wal};
@@ -41,6 +42,11 @@ pub enum Step {
     PutRight {
         /// Which.
         flips: Vec<Flip>,
+    },
+    /// Blocks that a checkpoint was writing over when it was cut short get the checksum of what is in them.
+    HalfWritten {
+        /// Which.
+        blocks: Vec<Half>,
     },
     /// One of the two headers that checkpoints write in turn is damaged, and the other takes its place.
     SpareHeader {
@@ -99,6 +105,15 @@ impl Step {
                     at.join(", ")
                 )
             }
+            Self::HalfWritten { blocks } => {
+                let at: Vec<String> = blocks.iter().take(5).map(|block| block.at.to_string()).collect();
+                format!(
+                    "put the checksum of {} right that a checkpoint had half written when it was cut short (at byte {}): nothing \
+                     that counts was changed by it, and nothing is lost",
+                    if blocks.len() == 1 { "a block".to_owned() } else { format!("{} blocks", blocks.len()) },
+                    at.join(", ")
+                )
+            }
             Self::SpareHeader { at } => {
                 format!("replace the damaged header at byte {at} of the database by the other one: nothing is lost")
             }
@@ -131,6 +146,8 @@ pub struct Repair {
     cuts: u32,
     /// Wrong bits were put right: once more would be for a medium that does not keep what is written to it.
     put_right: bool,
+    /// The same of blocks that were half written.
+    completed: bool,
     /// It was tried and came to nothing.
     not_salvaged: bool,
 }
@@ -144,6 +161,7 @@ impl Repair {
             set: None,
             cuts: 0,
             put_right: false,
+            completed: false,
             not_salvaged: false,
         }
     }
@@ -177,6 +195,13 @@ impl Repair {
             && let Ok(Some(at)) = blocks::spare_header(self.files.database(), &self.files.wal())
         {
             return Ok(Step::SpareHeader { at });
+        }
+        if damage.at.is_none()
+            && !self.completed
+            && let Ok(blocks) = rewritten::half_written(self.files.database(), &self.files.wal())
+            && !blocks.is_empty()
+        {
+            return Ok(Step::HalfWritten { blocks });
         }
         let wal = if damage.checkpoint_wal { self.files.checkpoint_wal() } else { self.files.wal() };
         let len = len_of(&wal);
@@ -229,12 +254,18 @@ impl Repair {
             _ => None,
         };
         let set = match (self.set.take(), step) {
-            (Some(set), _) => set,
+            // What is cut off is in no set that began with steps which lose nothing.
+            (Some(set), step) if !(set.is_without_copies() && matches!(step, Step::Cut { .. })) => set,
             // Nothing is lost by these, or moved as it is.
-            (None, Step::PutRight { .. } | Step::SpareHeader { .. } | Step::Salvage { .. } | Step::Finish) => {
-                Set::empty(&self.files)?
-            }
-            (None, _) => Set::copy(&self.files, watch)?,
+            (
+                None,
+                Step::PutRight { .. }
+                | Step::HalfWritten { .. }
+                | Step::SpareHeader { .. }
+                | Step::Salvage { .. }
+                | Step::Finish,
+            ) => Set::empty(&self.files)?,
+            _ => Set::copy(&self.files, watch)?,
         };
         let set = self.set.insert(set);
         match step {
@@ -246,6 +277,14 @@ impl Repair {
                 let database = self.files.database();
                 blocks::put_right(database, flips).map_err(io_at(database))?;
                 self.put_right = true;
+            }
+            Step::HalfWritten { blocks } => {
+                for block in blocks {
+                    set.note(&format!("the checksum at byte {} was {}", block.at, block.stored));
+                }
+                let database = self.files.database();
+                rewritten::put_right(database, blocks).map_err(io_at(database))?;
+                self.completed = true;
             }
             Step::SpareHeader { at } => {
                 let database = self.files.database();

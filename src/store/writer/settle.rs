@@ -46,8 +46,7 @@ impl Writer {
             let like = rest.iter().take(GROUP).take_while(|(name, _)| !apart && !self.poison.is_suspect(name)).count();
             let group: Vec<(Name, Carried)> = rest.drain(..like.max(1)).collect();
             let names: Vec<Name> = group.iter().map(|(name, _)| *name).collect();
-            // The end of a hub's batch holds nothing that could end the process, and all of a source have one name.
-            let noted: Vec<Name> = group.iter().filter(|(_, e)| !e.content.is_empty()).map(|(name, _)| *name).collect();
+            let noted = poison::worth_noting(group.iter().map(|(name, envelope)| (name, &**envelope)));
             for (_, envelope) in group {
                 self.batch.push(Instant::now(), envelope);
             }

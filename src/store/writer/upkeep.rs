@@ -221,7 +221,7 @@ mod tests {
             .root
             .connection
             .execute_batch(
-                "INSERT INTO g.nodes VALUES (1, 'hub', 'n', make_timestamp(0)); INSERT INTO g.series VALUES (1, 1, 't', NULL);
+                "INSERT INTO g.nodes VALUES (1, 'hub', 'n', make_timestamp(0)); INSERT INTO g.series VALUES (1, 1, 't', NULL, NULL);
                  DROP TABLE g.provisional",
             )
             .unwrap();

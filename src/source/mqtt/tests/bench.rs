@@ -13,8 +13,9 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
+use crate::codec::payload::Format;
 use crate::codec::topic::Pattern;
-use crate::config::{self, MqttFormat, Subscription, Trust};
+use crate::config::{self, Subscription, Trust};
 use crate::metrics::{Metrics, SourceState, SourceStatus};
 use crate::pipeline::{self, Carried, Item, Notice, Outlet};
 use crate::reading::Outcome;
@@ -157,7 +158,7 @@ pub fn config(port: u16, topics: &[&str]) -> config::Mqtt {
 pub fn subscription(topic: &str) -> Subscription {
     Subscription {
         topic: Pattern::parse(topic).unwrap(),
-        format: MqttFormat::Json,
+        format: Format::Json,
         time: Some("time".into()),
         timezone: None,
         qos: 1,

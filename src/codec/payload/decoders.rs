@@ -1,0 +1,99 @@
+//! The formats of one source together, with what they remember of earlier messages.
+
+use std::sync::Arc;
+
+use super::homie::Homie;
+use super::rtl_433::Rtl433;
+use super::ruuvi::Ruuvi;
+use super::sparkplug_b::SparkplugB;
+use super::the_things_stack::TheThingsStack;
+use super::theengs::Theengs;
+use super::{Format, Message, csv, esphome, influx_line, msgpack, number, senml, shelly, tasmota, zigbee2mqtt};
+use crate::codec::json;
+use crate::reading::Decoded;
+
+/// A message that the gateway should publish, so that a publisher tells again what was missed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The topic.
+    pub topic: String,
+    /// The payload.
+    pub payload: Vec<u8>,
+    /// Why, for the log.
+    pub reason: &'static str,
+}
+
+/// What is in a message, and how it was read.
+#[derive(Debug, PartialEq)]
+pub struct Output {
+    /// Its readings, events and dead letters.
+    pub decoded: Decoded,
+    /// The format that it was taken for, where that was left open.
+    pub taken_for: Option<Format>,
+    /// What is to be asked of its publisher.
+    pub request: Option<Request>,
+}
+
+/// The formats with their memories. Each memory has a bound of its own, which its module names.
+#[derive(Debug, Default)]
+pub struct Decoders {
+    homie: Homie,
+    rtl_433: Rtl433,
+    ruuvi: Ruuvi,
+    sparkplug_b: SparkplugB,
+    the_things_stack: TheThingsStack,
+    theengs: Theengs,
+}
+
+impl Decoders {
+    /// Without any memory.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Decodes a message by `format`; with [`Format::Auto`] by the one that it is taken for.
+    pub fn decode(&mut self, format: Format, message: &Message<'_>) -> Output {
+        let taken_for = (format == Format::Auto).then(|| super::auto::recognise(message));
+        let mut request = None;
+        let decoded = match taken_for.unwrap_or(format) {
+            // Nothing is taken for it.
+            Format::Auto | Format::Json => as_json(message),
+            Format::Number => number::decode(message),
+            Format::Csv => csv::decode(message),
+            Format::Msgpack => msgpack::decode(message),
+            Format::Zigbee2mqtt => zigbee2mqtt::decode(message),
+            Format::Tasmota => tasmota::decode(message),
+            Format::Esphome => esphome::decode(message),
+            Format::Shelly => shelly::decode(message),
+            Format::Rtl433 => self.rtl_433.decode(message),
+            Format::Theengs => self.theengs.decode(message),
+            Format::TheThingsStack => self.the_things_stack.decode(message),
+            Format::Homie => self.homie.decode(message),
+            Format::Senml => senml::decode(message),
+            Format::InfluxLine => influx_line::decode(message),
+            Format::Ruuvi => self.ruuvi.decode(message),
+            Format::SparkplugB => {
+                let answer = self.sparkplug_b.decode(message);
+                request = answer.rebirth.map(|r| Request { topic: r.topic, payload: r.payload, reason: r.reason });
+                answer.decoded
+            }
+        };
+        Output { decoded, taken_for, request }
+    }
+
+    /// Forgets which messages were seen: the next ones may be among them and are not stored yet.
+    pub fn forget_frames(&mut self) {
+        self.rtl_433.forget_frames();
+        self.theengs.forget_frames();
+        self.the_things_stack.forget_frames();
+        self.ruuvi.forget_frames();
+    }
+}
+
+fn as_json(message: &Message<'_>) -> Decoded {
+    let node: Arc<str> = message.node_or(None);
+    json::decode(
+        message.payload,
+        &json::Options { node: &node, metric: message.metric, time: message.time, local: message.local },
+    )
+}
