@@ -7,6 +7,7 @@ mod home;
 mod json;
 mod kept;
 mod message;
+mod published;
 mod serial;
 mod topic;
 mod values;
@@ -21,6 +22,7 @@ pub use home::{esphome, shelly, tasmota, zigbee2mqtt};
 pub use json::{json, json_lines};
 pub use kept::{floor, redelivery, starts, wal};
 pub use message::message;
+pub use published::{rtl_433, ruuvi, senml, the_things_stack, theengs};
 pub use serial::{hub_lines, lines};
 pub use topic::topic;
 pub use values::{csv, influx_line, msgpack, number};
@@ -138,6 +140,31 @@ mod tests {
     #[test]
     fn wal() {
         replay("wal", super::wal);
+    }
+
+    #[test]
+    fn rtl_433() {
+        replay("rtl_433", super::rtl_433);
+    }
+
+    #[test]
+    fn theengs() {
+        replay("theengs", super::theengs);
+    }
+
+    #[test]
+    fn the_things_stack() {
+        replay("the_things_stack", super::the_things_stack);
+    }
+
+    #[test]
+    fn ruuvi() {
+        replay("ruuvi", super::ruuvi);
+    }
+
+    #[test]
+    fn senml() {
+        replay("senml", super::senml);
     }
 
     #[test]

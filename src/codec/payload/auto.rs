@@ -4,17 +4,23 @@
 //! it may be, and else a value or a word; what is neither becomes a dead letter that says why.
 
 use super::{
-    Format, Message, csv, esphome, homie, influx_line, msgpack, number, shelly, sparkplug_b, tasmota, zigbee2mqtt,
+    Format, Message, csv, esphome, homie, influx_line, msgpack, number, rtl_433, ruuvi, senml, shelly, sparkplug_b,
+    tasmota, the_things_stack, theengs, zigbee2mqtt,
 };
 
 /// Who is asked, in this order.
 const ORDER: &[(Format, fn(&Message<'_>) -> bool)] = &[
     (Format::SparkplugB, sparkplug_b::recognises),
     (Format::Homie, homie::recognises),
+    (Format::TheThingsStack, the_things_stack::recognises),
+    (Format::Ruuvi, ruuvi::recognises),
+    (Format::Rtl433, rtl_433::recognises),
+    (Format::Theengs, theengs::recognises),
     (Format::Zigbee2mqtt, zigbee2mqtt::recognises),
     (Format::Tasmota, tasmota::recognises),
     (Format::Shelly, shelly::recognises),
     (Format::Esphome, esphome::recognises),
+    (Format::Senml, senml::recognises),
     (Format::Msgpack, msgpack::recognises),
     (Format::Number, number::recognises),
     (Format::InfluxLine, influx_line::recognises),

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 
 use super::homie::Homie;
+use super::rtl_433::Rtl433;
+use super::ruuvi::Ruuvi;
 use super::sparkplug_b::SparkplugB;
-use super::{Format, Message, csv, esphome, influx_line, msgpack, number, shelly, tasmota, zigbee2mqtt};
+use super::the_things_stack::TheThingsStack;
+use super::theengs::Theengs;
+use super::{Format, Message, csv, esphome, influx_line, msgpack, number, senml, shelly, tasmota, zigbee2mqtt};
 use crate::codec::json;
 use crate::reading::Decoded;
 
@@ -34,7 +38,11 @@ pub struct Output {
 #[derive(Debug, Default)]
 pub struct Decoders {
     homie: Homie,
+    rtl_433: Rtl433,
+    ruuvi: Ruuvi,
     sparkplug_b: SparkplugB,
+    the_things_stack: TheThingsStack,
+    theengs: Theengs,
 }
 
 impl Decoders {
@@ -57,20 +65,29 @@ impl Decoders {
             Format::Tasmota => tasmota::decode(message),
             Format::Esphome => esphome::decode(message),
             Format::Shelly => shelly::decode(message),
+            Format::Rtl433 => self.rtl_433.decode(message),
+            Format::Theengs => self.theengs.decode(message),
+            Format::TheThingsStack => self.the_things_stack.decode(message),
             Format::Homie => self.homie.decode(message),
+            Format::Senml => senml::decode(message),
             Format::InfluxLine => influx_line::decode(message),
+            Format::Ruuvi => self.ruuvi.decode(message),
             Format::SparkplugB => {
                 let answer = self.sparkplug_b.decode(message);
                 request = answer.rebirth.map(|r| Request { topic: r.topic, payload: r.payload, reason: r.reason });
                 answer.decoded
             }
-            _ => as_json(message),
         };
         Output { decoded, taken_for, request }
     }
 
     /// Forgets which messages were seen: the next ones may be among them and are not stored yet.
-    pub fn forget_frames(&mut self) {}
+    pub fn forget_frames(&mut self) {
+        self.rtl_433.forget_frames();
+        self.theengs.forget_frames();
+        self.the_things_stack.forget_frames();
+        self.ruuvi.forget_frames();
+    }
 }
 
 fn as_json(message: &Message<'_>) -> Decoded {

@@ -18,12 +18,15 @@ pub fn refused(reason: DeadReason, detail: impl Into<String>, payload: &[u8]) ->
     Decoded { dead: vec![DeadLetter::new(reason, detail, payload)], ..Decoded::default() }
 }
 
+/// Node, metric and time of a reading.
+type Series = (Arc<str>, Arc<str>, Option<i64>);
+
 /// What was found in one message so far.
 #[derive(Debug)]
 pub struct Found<'a> {
     payload: &'a [u8],
     values: usize,
-    known: HashMap<(Arc<str>, Arc<str>, Option<i64>), usize>,
+    known: HashMap<Series, usize>,
     decoded: Decoded,
 }
 

@@ -30,16 +30,25 @@ mod format;
 pub mod found;
 pub mod homie;
 pub mod influx_line;
+pub mod mac;
 pub mod msgpack;
 pub mod names;
 pub mod number;
+pub mod recent;
+pub mod rtl_433;
+pub mod ruuvi;
 pub mod scalar;
+pub mod senml;
 pub mod shelly;
 pub mod sparkplug_b;
 pub mod tasmota;
+pub mod the_things_stack;
+pub mod theengs;
 pub mod vocabulary;
 pub mod zigbee2mqtt;
 
+#[cfg(test)]
+mod listed;
 #[cfg(test)]
 mod shown;
 

@@ -60,12 +60,31 @@ impl<'a> Term<'a> {
         }
     }
 
+    /// A metric of a kind that the vocabulary may know by another name: `temperature_2` is a `temperature`. `unit` is the
+    /// publisher's, as in [`Term::in_unit`]; empty where it is the vocabulary's. A unit of a kind that the vocabulary does
+    /// not know is kept, unless it is one that is never wanted (degF).
+    pub fn of_kind(metric: impl Into<Cow<'a, str>>, kind: &str, unit: &str) -> Self {
+        let spelled_unit = spelled(unit);
+        let kept = unit_of(kind).is_none() && !NEVER.contains(&&*spelled_unit) && !spelled_unit.is_empty();
+        let like = Term::in_unit(kind, unit);
+        let (unit, factor, offset) = if kept {
+            (Some(Cow::Owned(spelled_unit.into_owned())), 1.0, 0.0)
+        } else {
+            (like.unit, like.factor, like.offset)
+        };
+        Self { metric: metric.into(), unit, factor, offset }
+    }
+
     /// The value in the unit of the term.
     pub fn converted(&self, value: f64) -> f64 {
         // Exact where there is nothing to convert, also for values at the edge of a float.
         if self.factor == 1.0 && self.offset == 0.0 { value } else { value * self.factor + self.offset }
     }
 }
+
+/// Units that are never wanted, whatever they measure.
+const NEVER: &[&str] =
+    &["degF", "psi", "inHg", "mmHg", "kPa", "bar", "km/h", "mph", "kn", "mV", "mA", "kW", "klx", "in", "in/h"];
 
 /// Metrics with their units, in alphabetical order. Switches and counts have none.
 const UNITS: &[(&str, &str)] = &[
@@ -261,5 +280,16 @@ mod tests {
         let odd = Term::in_unit("thing", "furlong");
         assert_eq!((odd.unit.as_deref(), odd.converted(0.1)), (Some("furlong"), 0.1));
         assert_eq!(Term::in_unit("temperature", "").unit.as_deref(), Some("degC"));
+        // The kind tells the unit, not the name; of an unknown kind only what is never wanted is converted.
+        for (metric, kind, unit, expected) in [
+            ("rain_2", "precipitation", "in", (25.4, "mm")),
+            ("depth", "depth", "mm", (1.0, "mm")),
+            ("probe", "probe", "°F", (-17.222_222_222_222_22, "degC")),
+            ("dust", "dust", "µg/m³", (1.0, "ug/m3")),
+        ] {
+            let term = Term::of_kind(metric, kind, unit);
+            assert!(close(term.converted(1.0), expected.0), "{metric}: {}", term.converted(1.0));
+            assert_eq!((&*term.metric, term.unit.as_deref()), (metric, Some(expected.1)));
+        }
     }
 }
