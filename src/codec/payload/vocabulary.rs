@@ -75,10 +75,15 @@ impl<'a> Term<'a> {
         Self { metric: metric.into(), unit, factor, offset }
     }
 
-    /// The value in the unit of the term.
+    /// The value in the unit of the term; one that is converted has twelve significant digits.
     pub fn converted(&self, value: f64) -> f64 {
         // Exact where there is nothing to convert, also for values at the edge of a float.
-        if self.factor == 1.0 && self.offset == 0.0 { value } else { value * self.factor + self.offset }
+        if self.factor == 1.0 && self.offset == 0.0 {
+            return value;
+        }
+        // A decimal number stays one: 2067.124 Wh are 2.067124 kWh and not 2.0671239999999997. No sensor has twelve digits.
+        let converted = value * self.factor + self.offset;
+        format!("{converted:.11e}").parse().unwrap_or(converted)
     }
 }
 
@@ -258,6 +263,14 @@ mod tests {
         for (from, to, ..) in CONVERSIONS {
             assert_eq!((&*spelled(from), &*spelled(to)), (*from, *to));
         }
+    }
+
+    #[test]
+    fn decimals_stay_decimals() {
+        assert_eq!(Term::in_unit("energy", "Wh").converted(2067.124), 2.067_124);
+        assert_eq!(Term::in_unit("pressure", "Pa").converted(101_325.0), 1013.25);
+        assert_eq!(Term::in_unit("temperature", "K").converted(293.65), 20.5);
+        assert_eq!(Term::in_unit("temperature", "K").converted(f64::INFINITY), f64::INFINITY);
     }
 
     #[test]
