@@ -2,6 +2,7 @@
 //! them with the committed corpus. A property that does not hold panics.
 
 mod config;
+mod devices;
 mod json;
 mod kept;
 mod message;
@@ -13,6 +14,7 @@ use gadwall::reading::Timestamp;
 use gadwall::zone::Tz;
 
 pub use config::config;
+pub use devices::{dsmr, framing, layout, mh_z19, nmea, pms, sds011, senseair_s8};
 pub use json::{json, json_lines};
 pub use kept::{floor, redelivery, starts, wal};
 pub use message::message;
@@ -132,6 +134,46 @@ mod tests {
     #[test]
     fn wal() {
         replay("wal", super::wal);
+    }
+
+    #[test]
+    fn framing() {
+        replay("framing", super::framing);
+    }
+
+    #[test]
+    fn layout() {
+        replay("layout", super::layout);
+    }
+
+    #[test]
+    fn nmea() {
+        replay("nmea", super::nmea);
+    }
+
+    #[test]
+    fn dsmr() {
+        replay("dsmr", super::dsmr);
+    }
+
+    #[test]
+    fn sds011() {
+        replay("sds011", super::sds011);
+    }
+
+    #[test]
+    fn pms() {
+        replay("pms", super::pms);
+    }
+
+    #[test]
+    fn mh_z19() {
+        replay("mh_z19", super::mh_z19);
+    }
+
+    #[test]
+    fn senseair_s8() {
+        replay("senseair_s8", super::senseair_s8);
     }
 
     /// What is only ever refused would be printed and parsed again by no input.
