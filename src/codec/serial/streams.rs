@@ -91,18 +91,18 @@ pub fn always_the_same(new: &mut dyn FnMut() -> Box<dyn Stream>, frames: &[&[u8]
         assert_eq!(fed(new, chunks), (at_once.clone(), 0));
     }
     for _ in 0..50 {
-        let mut noisy = Vec::new();
+        let mut bytes = Vec::new();
         let mut noise = 0;
         for frame in frames.iter().copied().chain([[].as_slice()]) {
             // Bytes with which no frame begins, and no line ends.
             let more: Vec<u8> =
                 (0..random(&mut state) % 20).map(|_| [0x00, 0x11, 0x97, b'x'][random(&mut state) % 4]).collect();
             noise += more.len() as u64;
-            noisy.extend(more);
-            noisy.extend_from_slice(frame);
+            bytes.extend(more);
+            bytes.extend_from_slice(frame);
         }
-        assert_eq!(fed(new, [noisy.as_slice()]), (at_once.clone(), noise));
-        assert_eq!(fed(new, noisy.chunks(1)), (at_once.clone(), noise));
+        assert_eq!(fed(new, [bytes.as_slice()]), (at_once.clone(), noise));
+        assert_eq!(fed(new, bytes.chunks(1)), (at_once.clone(), noise));
     }
     let (all_but_first, _) = fed(new, [frames[1..].concat().as_slice()]);
     for cut in 1..frames[0].len() {

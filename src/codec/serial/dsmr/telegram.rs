@@ -1,6 +1,6 @@
 //! The lines of a telegram.
 //!
-//! - **Nodes.** The meter's id (`0-0:96.1.1`, in Luxembourg `0-0:42.0.0`, in Hungary `0-0:96.1.0`) names its node, and each
+//! - **Nodes.** The meter's id (`0-0:96.1.1`, in Luxembourg and Hungary `0-0:42.0.0`, else `0-0:96.1.0`) names its node, and each
 //!   meter on the M-Bus (gas, water, heat, another electricity meter) has its own id and node. An id that is the hex of
 //!   printable text is that text. Where an id is empty or all zeros, the source is the node of the meter, and `<node>/<channel>` that
 //!   of one on the M-Bus.
@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chrono::{NaiveDate, NaiveDateTime, Offset, TimeDelta, TimeZone};
+use chrono::{NaiveDate, NaiveDateTime, TimeDelta, TimeZone};
 use chrono_tz::OffsetComponents;
 
 use super::obis::Obis;
@@ -92,7 +92,7 @@ pub fn decode(telegram: &[u8], source: &Arc<str>, zone: Tz) -> Decoded {
             (0, (24, 1, 0)) if on_bus => {
                 meters.entry(line.obis.channel).or_default().metric = first.trim().parse().ok().and_then(device);
             }
-            (0, (96, 1, 0 | 1 | 2)) if on_bus => meters.entry(line.obis.channel).or_default().id = first,
+            (0, (96, 1, 0..=1)) if on_bus => meters.entry(line.obis.channel).or_default().id = first,
             (0, (24, 2, 1..=9) | (24, 3, 0)) if on_bus => meters.entry(line.obis.channel).or_default().reading(line),
             (0, (24, 4, 0)) if on_bus => meters.entry(line.obis.channel).or_default().valve = Some(first),
             // Before version 3: the medium itself says what it is.

@@ -1,7 +1,8 @@
 //! The other way: what a device sends.
 
 use super::super::Order;
-use super::{Counts, END, ESC, ESC_END, ESC_ESC, Framing, Rules};
+use super::stuffing::{END, cobs_encode, slip_encode};
+use super::{Counts, Framing, Rules};
 
 impl Rules {
     /// The bytes of a frame with this payload; `None` where there is none: an empty payload, one that the framing cannot
@@ -46,8 +47,8 @@ impl Rules {
                 }
                 (frame, Some(b'\n'))
             }
-            Framing::Cobs => (cobs(&frame), Some(0)),
-            Framing::Slip => (slip(&frame), Some(END)),
+            Framing::Cobs => (cobs_encode(&frame), Some(0)),
+            Framing::Slip => (slip_encode(&frame), Some(END)),
             Framing::Fixed { len, sync } if frame.len() != *len || !frame.starts_with(sync) => return None,
             Framing::Fixed { .. } | Framing::LengthPrefixed(_) | Framing::IdleGap => (frame, None),
         };
@@ -56,35 +57,4 @@ impl Rules {
         }
         Some(frame.into_iter().chain(end).collect())
     }
-}
-
-fn cobs(bytes: &[u8]) -> Vec<u8> {
-    let mut out = vec![0];
-    let mut code_at = 0;
-    for &byte in bytes {
-        if byte != 0 {
-            out.push(byte);
-        }
-        let code = out.len() - code_at;
-        // A code of FF stands for 254 bytes without a zero behind them.
-        if byte == 0 || code == 0xFF {
-            out[code_at] = u8::try_from(code).expect("a code is at most 255");
-            code_at = out.len();
-            out.push(0);
-        }
-    }
-    out[code_at] = u8::try_from(out.len() - code_at).expect("a code is at most 255");
-    out
-}
-
-fn slip(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len());
-    for &byte in bytes {
-        match byte {
-            END => out.extend([ESC, ESC_END]),
-            ESC => out.extend([ESC, ESC_ESC]),
-            byte => out.push(byte),
-        }
-    }
-    out
 }

@@ -11,20 +11,21 @@
 //!
 //! The checksum is at the end: of lines as hex digits, with or without a `*` in front, and else in binary.
 
+mod encode;
+mod known;
+mod stuffing;
+
+use known::{found, judge};
+use stuffing::{END, cobs_decode, cobs_fault, slip_decode, slip_fault};
+
 use super::Order;
 use super::crc::Checksum;
-use super::resync::{Piece, Resync, Verdict};
+use super::resync::Resync;
 use crate::codec::lines::{Line, Lines};
 use crate::reading::{DeadLetter, DeadReason};
 
 /// Most bytes of a bad frame that are shown.
 const HEAD: usize = 1024;
-
-/// RFC 1055.
-const END: u8 = 0xC0;
-const ESC: u8 = 0xDB;
-const ESC_END: u8 = 0xDC;
-const ESC_ESC: u8 = 0xDD;
 
 /// How frames are told apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -238,7 +239,7 @@ impl Frames {
                 held.keep(rest, rules.max);
             }
             Inner::Resync(resync) => {
-                resync.feed(bytes, &mut |held| judge(rules, held), &mut |piece| found(rules, told, piece, each));
+                resync.feed(bytes, &mut |held| judge(rules, held), &mut |piece| found(rules, told, &piece, each));
             }
         }
     }
@@ -250,7 +251,7 @@ impl Frames {
         match inner {
             Inner::Held(held) if rules.framing == Framing::IdleGap => held.close(rules, skipped, each),
             Inner::Resync(resync) => {
-                resync.idle(&mut |held| judge(rules, held), &mut |piece| found(rules, told, piece, each));
+                resync.idle(&mut |held| judge(rules, held), &mut |piece| found(rules, told, &piece, each));
             }
             Inner::Held(_) | Inner::Lines(_) => {}
         }
@@ -375,137 +376,6 @@ fn line_checked<'a>(rules: &Rules, line: &'a [u8]) -> Result<&'a [u8], Fault> {
     let expected = checksum.of(payload);
     if expected == found { Ok(payload) } else { Err(Fault::Checksum { expected, found }) }
 }
-
-/// Whether a frame of known length begins here.
-fn judge(rules: &Rules, held: &[u8]) -> Verdict<Fault> {
-    let sum = rules.check.as_ref().map_or(0, |check| check.checksum.len());
-    let (sync, len, header) = match &rules.framing {
-        Framing::Fixed { len, sync } => (sync, *len, 0),
-        Framing::LengthPrefixed(prefix) => {
-            let before = prefix.sync.len();
-            let header = before + 1 + usize::from(prefix.wide);
-            let known = before.min(held.len());
-            if held[..known] != prefix.sync[..known] {
-                return Verdict::Not;
-            }
-            if held.len() < header {
-                return Verdict::More;
-            }
-            let said = match (prefix.wide, prefix.order) {
-                (false, _) => usize::from(held[before]),
-                (true, Order::Little) => usize::from(u16::from_le_bytes([held[before], held[before + 1]])),
-                (true, Order::Big) => usize::from(u16::from_be_bytes([held[before], held[before + 1]])),
-            };
-            let len = match prefix.counts {
-                Counts::Payload => header + said + sum,
-                Counts::Rest => header + said,
-                Counts::Frame => said,
-            };
-            // A frame without a payload says nothing, and a zero is a common noise.
-            if len <= header + sum {
-                return Verdict::Not;
-            }
-            if len > rules.max {
-                return Verdict::Bad(Fault::TooLong(rules.max), header);
-            }
-            (&prefix.sync, len, header)
-        }
-        _ => return Verdict::Not,
-    };
-    let known = sync.len().min(held.len());
-    if held[..known] != sync[..known] {
-        return Verdict::Not;
-    }
-    if held.len() < len {
-        return Verdict::More;
-    }
-    let from = if rules.check.as_ref().is_some_and(|check| check.whole) { 0 } else { header };
-    match checked(rules.check.as_ref(), &held[from..len]) {
-        Ok(_) => Verdict::Whole(len),
-        Err(fault) => Verdict::Bad(fault, len),
-    }
-}
-
-/// Tells what was found among frames of known length.
-fn found(rules: &Rules, told: &mut bool, piece: Piece<'_, Fault>, each: &mut impl FnMut(Frame<'_>)) {
-    let (header, sync) = match &rules.framing {
-        Framing::LengthPrefixed(prefix) => (prefix.sync.len() + 1 + usize::from(prefix.wide), !prefix.sync.is_empty()),
-        Framing::Fixed { sync, .. } => (0, !sync.is_empty()),
-        _ => (0, false),
-    };
-    match piece {
-        Piece::Whole(frame) => {
-            *told = false;
-            let sum = rules.check.as_ref().map_or(0, |check| check.checksum.len());
-            each(Frame::Whole(&frame[header..frame.len() - sum]));
-        }
-        // Without sync bytes every byte could begin a frame: one bad one for each damage is enough.
-        Piece::Bad(..) if *told && !sync => {}
-        Piece::Bad(reason, frame) => {
-            *told = true;
-            each(Frame::Bad { reason, head: &frame[..frame.len().min(HEAD)], len: frame.len() });
-        }
-    }
-}
-
-fn cobs_fault(frame: &[u8]) -> Option<Fault> {
-    let mut at = 0;
-    while at < frame.len() {
-        let next = at + usize::from(frame[at]);
-        if next > frame.len() {
-            return Some(Fault::Code(at));
-        }
-        at = next;
-    }
-    None
-}
-
-/// Decodes a frame without zero bytes and faults; it becomes shorter.
-fn cobs_decode(frame: &mut [u8]) -> usize {
-    let (mut at, mut len) = (0, 0);
-    while at < frame.len() {
-        let code = usize::from(frame[at]);
-        frame.copy_within(at + 1..at + code, len);
-        len += code - 1;
-        at += code;
-        if code < 0xFF && at < frame.len() {
-            frame[len] = 0;
-            len += 1;
-        }
-    }
-    len
-}
-
-fn slip_fault(frame: &[u8]) -> Option<Fault> {
-    let mut at = 0;
-    while at < frame.len() {
-        if frame[at] == ESC {
-            if !matches!(frame.get(at + 1), Some(&(ESC_END | ESC_ESC))) {
-                return Some(Fault::Escape(at));
-            }
-            at += 1;
-        }
-        at += 1;
-    }
-    None
-}
-
-/// Decodes a frame without faults; it becomes shorter.
-fn slip_decode(frame: &mut [u8]) -> usize {
-    let (mut at, mut len) = (0, 0);
-    while at < frame.len() {
-        let mut byte = frame[at];
-        if byte == ESC {
-            at += 1;
-            byte = if frame[at] == ESC_END { END } else { ESC };
-        }
-        frame[len] = byte;
-        (at, len) = (at + 1, len + 1);
-    }
-    len
-}
-
-mod encode;
 
 #[cfg(test)]
 mod tests;

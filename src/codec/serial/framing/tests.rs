@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::stuffing::{END, ESC};
 use super::*;
 
 const WIKI_1: &[u8] = include_bytes!("../../../../tests/fixtures/serial/cobs-wiki-1.bin");

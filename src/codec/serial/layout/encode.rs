@@ -40,25 +40,25 @@ impl Field {
         time: Option<Timestamp>,
         values: &HashMap<&str, f64>,
     ) -> Result<(), String> {
-        let none = self.na.first().copied().unwrap_or(Constant::Integer(0));
-        let (name, number) = match &self.usage {
+        let absent = self.na.first().copied().unwrap_or(Constant::Integer(0));
+        let (field, number) = match &self.usage {
             Usage::Expected(constant) => ("the constant", *constant),
             Usage::Node { hex } => {
                 let id = node.map(|node| i128::from_str_radix(node, if *hex { 16 } else { 10 }));
                 let id = id.transpose().map_err(|e| format!("the node is no number: {e}"))?;
-                ("the node", id.map_or(none, Constant::Integer))
+                ("the node", id.map_or(absent, Constant::Integer))
             }
             Usage::Time { micros, name } => {
                 let at = time.map(|ts| i128::from(ts.micros()).div_euclid(*micros));
-                (*name, at.map_or(none, Constant::Integer))
+                (*name, at.map_or(absent, Constant::Integer))
             }
             Usage::Value { term, scale } => {
                 let value = values.get(&*term.metric);
                 let raw = value.map(|value| Constant::Float(scale.back((value - term.offset) / term.factor)));
-                (&*term.metric, raw.unwrap_or(none))
+                (&*term.metric, raw.unwrap_or(absent))
             }
         };
-        self.write(payload, number).ok_or_else(|| format!("`{name}` does not fit: {number}"))
+        self.write(payload, number).ok_or_else(|| format!("`{field}` does not fit: {number}"))
     }
 
     #[expect(

@@ -146,7 +146,7 @@ impl Layout {
             let available = !field.not_available(raw);
             match (&field.usage, raw) {
                 (Usage::Expected(constant), _) if !raw.is(*constant) => {
-                    let detail = format!("byte {}: found {}, expected {}", field.at, field.shown(raw), constant);
+                    let detail = format!("byte {}: found {}, expected {}", field.at, raw.shown(), constant);
                     return refused(DeadReason::Malformed, detail, payload);
                 }
                 (Usage::Node { hex }, Raw::Integer(id, bits)) if available && id != 0 => {
@@ -228,14 +228,6 @@ impl Field {
     fn not_available(&self, raw: Raw) -> bool {
         self.na.iter().any(|constant| raw.is(*constant))
     }
-
-    /// As an error shows it: integers in hex.
-    fn shown(&self, raw: Raw) -> String {
-        match raw {
-            Raw::Integer(_, bits) => format!("{bits:#x}"),
-            Raw::Float(value) => value.to_string(),
-        }
-    }
 }
 
 impl Raw {
@@ -248,6 +240,14 @@ impl Raw {
             (Self::Float(number), Constant::Float(constant)) => number == constant,
             (Self::Float(number), Constant::Integer(0)) => number == 0.0,
             _ => false,
+        }
+    }
+
+    /// As an error shows it: integers in hex.
+    fn shown(self) -> String {
+        match self {
+            Self::Integer(_, bits) => format!("{bits:#x}"),
+            Self::Float(value) => value.to_string(),
         }
     }
 

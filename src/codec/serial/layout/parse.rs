@@ -1,7 +1,11 @@
 //! The text of a layout.
 
+mod words;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
+
+use words::fail_at;
 
 use super::scale::{Decimal, Scale};
 use super::{Constant, Field, Kind, Layout, LayoutError, MAX_LEN, MAX_TEXT, Order, Usage};
@@ -62,7 +66,7 @@ pub fn parse(text: &str) -> Parsed<Layout> {
         chars,
     };
     if parser.chars.len() > MAX_TEXT {
-        return parser.fail_at(MAX_TEXT, format!("the layout is longer than {MAX_TEXT} characters"));
+        return fail_at(MAX_TEXT, format!("the layout is longer than {MAX_TEXT} characters"));
     }
     let mut tails = 0;
     loop {
@@ -70,12 +74,12 @@ pub fn parse(text: &str) -> Parsed<Layout> {
         parser.blanks();
         if parser.take('[') {
             if parser.len == 0 {
-                return parser.fail_at(parser.at - 1, "expected a field in front of the optional tail");
+                return fail_at(parser.at - 1, "expected a field in front of the optional tail");
             }
             parser.end_level()?;
             tails += 1;
             if tails > MAX_TAILS {
-                return parser.fail_at(parser.at - 1, format!("expected at most {MAX_TAILS} optional tails"));
+                return fail_at(parser.at - 1, format!("expected at most {MAX_TAILS} optional tails"));
             }
             parser.blanks();
             parser.take(',');
@@ -107,7 +111,7 @@ pub fn parse(text: &str) -> Parsed<Layout> {
 impl Parser {
     fn finish(mut self) -> Parsed<Layout> {
         if !self.fields.iter().any(|field| matches!(field.usage, Usage::Value { .. })) {
-            return self.fail_at(0, "expected at least one field that is a reading");
+            return fail_at(0, "expected at least one field that is a reading");
         }
         self.end_level()?;
         Ok(Layout { fields: self.fields, ends: self.ends, open: self.open })
@@ -143,7 +147,7 @@ impl Parser {
                 self.order = said;
                 return Ok(());
             } else if order.replace(said).is_some() {
-                return self.fail_at(start, "expected one of `be` and `le`");
+                return fail_at(start, "expected one of `be` and `le`");
             }
             word = self.word();
         }
@@ -154,10 +158,10 @@ impl Parser {
         }
         let (kind, suffix) = match type_of(&word) {
             Some(found) => found,
-            None if word.is_empty() => return self.fail_at(start, "expected a field such as `u16 temperature`"),
+            None if word.is_empty() => return fail_at(start, "expected a field such as `u16 temperature`"),
             None => {
                 let known = "u8 to u64, i8 to i64 (by 8), f32, f64, with `be` or `le` behind, or `skip`";
-                return self.fail_at(start, format!("`{word}` is no type: expected {known}"));
+                return fail_at(start, format!("`{word}` is no type: expected {known}"));
             }
         };
         let order = suffix.or(order).unwrap_or(self.order);
@@ -174,10 +178,10 @@ impl Parser {
                 self.container = None;
                 return Ok(());
             }
-            return self.fail_at(name_at, "expected a name, `_` or `=` with a constant");
+            return fail_at(name_at, "expected a name, `_` or `=` with a constant");
         }
         if width == Some(0) {
-            return self.fail_at(name_at, "expected `,`: a bit field of 0 bits has no name, it ends its byte");
+            return fail_at(name_at, "expected `,`: a bit field of 0 bits has no name, it ends its byte");
         }
         let count = if self.take('[') {
             let count = self.number(1, MAX_VALUES)?;
@@ -191,7 +195,7 @@ impl Parser {
         self.blanks();
         if self.take('=') {
             if count.is_some() {
-                return self.fail_at(name_at, "an array has no constant");
+                return fail_at(name_at, "an array has no constant");
             }
             let constant = self.constant(kind, width)?;
             return self.place(start, kind, order, width, vec![], Some(Usage::Expected(constant)));
@@ -219,22 +223,22 @@ impl Parser {
         };
         if special.is_some() {
             if count.is_some() || modifiers.unit.is_some() || !modifiers.scale.is_one() {
-                return self.fail_at(name_at, format!("`{name}` has no scale, no unit and is no array"));
+                return fail_at(name_at, format!("`{name}` has no scale, no unit and is no array"));
             }
             if matches!((&special, kind), (Some(Usage::Node { .. }), Kind::Single | Kind::Double)) {
-                return self.fail_at(start, "expected an integer for the node");
+                return fail_at(start, "expected an integer for the node");
             }
             if matches!((&special, kind), (Some(Usage::Time { .. }), Kind::Single)) {
-                return self.fail_at(start, "expected an integer or f64 for the time: f32 cannot hold it");
+                return fail_at(start, "expected an integer or f64 for the time: f32 cannot hold it");
             }
             let kind_of_name = if name == "node" { "node" } else { "unix_time" };
             if !self.names.insert(kind_of_name.to_owned()) {
-                return self.fail_at(name_at, format!("a second field for `{kind_of_name}`"));
+                return fail_at(name_at, format!("a second field for `{kind_of_name}`"));
             }
             return self.place(start, kind, order, width, modifiers.na, special);
         }
         if name != "_" && !name.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-' | '.')) {
-            return self.fail_at(name_at, format!("`{name}` is no name: expected letters, digits, `_`, `-` and `.`"));
+            return fail_at(name_at, format!("`{name}` is no name: expected letters, digits, `_`, `-` and `.`"));
         }
         for index in 0..count.unwrap_or(1) {
             if name == "_" {
@@ -243,14 +247,14 @@ impl Parser {
             }
             let metric = if count.is_some() { format!("{name}_{index}") } else { name.to_owned() };
             if metric.len() > MAX_NAME {
-                return self.fail_at(name_at, format!("a name of {} bytes: expected at most {MAX_NAME}", metric.len()));
+                return fail_at(name_at, format!("a name of {} bytes: expected at most {MAX_NAME}", metric.len()));
             }
             if !self.names.insert(metric.clone()) {
-                return self.fail_at(name_at, format!("a second field `{metric}`"));
+                return fail_at(name_at, format!("a second field `{metric}`"));
             }
             self.values += 1;
             if self.values > MAX_VALUES {
-                return self.fail_at(start, format!("expected at most {MAX_VALUES} readings"));
+                return fail_at(start, format!("expected at most {MAX_VALUES} readings"));
             }
             // The unit of an array is that of its name without the number.
             let term = Term::in_unit(name, modifiers.unit.as_deref().unwrap_or(""));
@@ -304,7 +308,7 @@ impl Parser {
         let left = all - container.used;
         if width > left {
             let reason = format!("{width} bits, but {left} of {all} are left: a bit field of 0 bits begins anew");
-            return self.fail_at(start, reason);
+            return fail_at(start, reason);
         }
         let shift = match order {
             Order::Little => container.used,
@@ -318,7 +322,7 @@ impl Parser {
     fn advance(&mut self, start: usize, len: usize) -> Parsed<()> {
         self.len += len;
         if self.len > MAX_LEN {
-            return self.fail_at(start, format!("expected at most {MAX_LEN} bytes in all"));
+            return fail_at(start, format!("expected at most {MAX_LEN} bytes in all"));
         }
         Ok(())
     }
@@ -336,12 +340,12 @@ impl Parser {
                     let at = self.at;
                     let word = self.numeral();
                     let Some(by) = Decimal::parse(&word) else {
-                        return self.fail_at(at, format!("`{word}` is no number: expected one behind `{operator}`"));
+                        return fail_at(at, format!("`{word}` is no number: expected one behind `{operator}`"));
                     };
                     found.scale = match found.scale.then(operator, by) {
                         Some(scale) => scale,
-                        None if by.value() == 0.0 => return self.fail_at(at, "expected another factor than 0"),
-                        None => return self.fail_at(at, "the scale has more digits than can be kept"),
+                        None if by.value() == 0.0 => return fail_at(at, "expected another factor than 0"),
+                        None => return fail_at(at, "the scale has more digits than can be kept"),
                     };
                 }
                 Some('!') if self.chars.get(start + 1) == Some(&'=') => {
@@ -353,9 +357,9 @@ impl Parser {
                     let unit: String = self.chars[self.at..].iter().take_while(|c| **c != '"').collect();
                     self.at += unit.chars().count();
                     if !self.take('"') {
-                        return self.fail_at(start, "expected `\"` behind the unit");
+                        return fail_at(start, "expected `\"` behind the unit");
                     }
-                    self.unit(&mut found, start, unit)?;
+                    set_unit(&mut found, start, unit)?;
                 }
                 Some(_) => match self.word().as_str() {
                     "na" => found.na.push(self.constant(kind, width)?),
@@ -364,136 +368,24 @@ impl Parser {
                         let other = self.chars[self.at];
                         return self.fail(format!("found `{other}`, expected a scale, a unit, `na` or `,`"));
                     }
-                    unit => self.unit(&mut found, start, unit.to_owned())?,
+                    unit => set_unit(&mut found, start, unit.to_owned())?,
                 },
             }
         }
     }
+}
 
-    fn unit(&self, found: &mut Modifiers, start: usize, unit: String) -> Parsed<()> {
-        if let Some(first) = &found.unit {
-            let reason = format!("`{unit}` behind the unit `{first}`: expected `,`, a scale, or `na` with a number");
-            return self.fail_at(start, reason);
-        }
-        if unit.len() > 32 || unit.is_empty() || unit.chars().any(char::is_control) {
-            return self.fail_at(start, "expected a unit of 1 to 32 bytes");
-        }
-        found.unit = Some(unit);
-        Ok(())
+/// A unit, of which there may be one.
+fn set_unit(found: &mut Modifiers, start: usize, unit: String) -> Parsed<()> {
+    if let Some(first) = &found.unit {
+        let reason = format!("`{unit}` behind the unit `{first}`: expected `,`, a scale, or `na` with a number");
+        return fail_at(start, reason);
     }
-
-    /// A constant that the type can hold.
-    fn constant(&mut self, kind: Kind, width: Option<u32>) -> Parsed<Constant> {
-        self.blanks();
-        let start = self.at;
-        let word = self.numeral();
-        let hex = word.strip_prefix("0x").or_else(|| word.strip_prefix("0X"));
-        let integer = match hex {
-            Some(digits) if digits.len() <= 16 => i128::from_str_radix(digits, 16).ok().filter(|n| *n >= 0),
-            Some(_) => None,
-            None => Decimal::parse(&word).and_then(Decimal::integer),
-        };
-        let (len, signed) = match kind {
-            Kind::Single | Kind::Double => {
-                let value = match (hex, integer, Decimal::parse(&word)) {
-                    (None, _, Some(decimal)) => decimal.value(),
-                    _ => return self.fail_at(start, format!("`{word}` is no number")),
-                };
-                // As the four bytes hold it.
-                #[expect(clippy::cast_possible_truncation, reason = "rounded as the device does")]
-                let value = if kind == Kind::Single { f64::from(value as f32) } else { value };
-                return Ok(Constant::Float(value));
-            }
-            Kind::Unsigned(len) => (len, false),
-            Kind::Signed(len) => (len, true),
-        };
-        let width = width.unwrap_or(8 * u32::try_from(len).expect("at most 8 bytes"));
-        let (least, most) =
-            if signed { (-(1_i128 << (width - 1)), (1 << (width - 1)) - 1) } else { (0, (1 << width) - 1) };
-        // Hex means the bits, also those of a negative number.
-        let most = if hex.is_some() { (1 << width) - 1 } else { most };
-        match integer {
-            None => self.fail_at(start, format!("`{word}` is no integer: expected one such as 255 or 0xFF")),
-            Some(n) if n < least || n > most => self.fail_at(start, format!("{word} does not fit into {width} bits")),
-            Some(n) => Ok(Constant::Integer(n)),
-        }
+    if unit.len() > 32 || unit.is_empty() || unit.chars().any(char::is_control) {
+        return fail_at(start, "expected a unit of 1 to 32 bytes");
     }
-
-    /// How many bits of the type a bit field has.
-    fn bits(&mut self, kind: Kind) -> Parsed<u32> {
-        let start = self.at;
-        let len = match kind {
-            Kind::Unsigned(len) | Kind::Signed(len) => len,
-            Kind::Single | Kind::Double => return self.fail_at(start, "a float has no bit fields"),
-        };
-        let bits = self.number(0, 8 * len)?;
-        Ok(u32::try_from(bits).expect("at most 64"))
-    }
-
-    fn number(&mut self, least: usize, most: usize) -> Parsed<usize> {
-        self.blanks();
-        let start = self.at;
-        let word = self.numeral();
-        match word.parse() {
-            Ok(n) if (least..=most).contains(&n) => Ok(n),
-            _ => self.fail_at(start, format!("`{word}`: expected a number from {least} to {most}")),
-        }
-    }
-
-    /// Up to a blank or a character of the grammar.
-    fn word(&mut self) -> String {
-        self.until(|c| matches!(c, '*'))
-    }
-
-    /// The same, up to an operator too: `battery/10`. A `-` belongs to the name.
-    fn name(&mut self) -> String {
-        self.until(|c| matches!(c, '*' | '/' | '+' | '%'))
-    }
-
-    fn until(&mut self, stops: impl Fn(char) -> bool) -> String {
-        let ends = |c: char| c.is_whitespace() || matches!(c, ',' | '[' | ']' | '=' | ':' | '"' | '!') || stops(c);
-        let word: String = self.chars[self.at..].iter().take_while(|c| !ends(**c)).collect();
-        self.at += word.chars().count();
-        word
-    }
-
-    /// A number; what stands behind it is no part of it: `0.5%`.
-    fn numeral(&mut self) -> String {
-        let mut word = String::new();
-        while let Some(c) = self.peek() {
-            let sign = matches!(c, '+' | '-') && (word.is_empty() || word.ends_with(['e', 'E']));
-            if !(c.is_alphanumeric() || c == '.' || sign) {
-                break;
-            }
-            word.push(c);
-            self.at += 1;
-        }
-        word
-    }
-
-    fn blanks(&mut self) {
-        while self.peek().is_some_and(char::is_whitespace) {
-            self.at += 1;
-        }
-    }
-
-    fn peek(&self) -> Option<char> {
-        self.chars.get(self.at).copied()
-    }
-
-    fn take(&mut self, wanted: char) -> bool {
-        let there = self.peek() == Some(wanted);
-        self.at += usize::from(there);
-        there
-    }
-
-    fn fail<T>(&self, reason: impl Into<String>) -> Parsed<T> {
-        self.fail_at(self.at, reason)
-    }
-
-    fn fail_at<T>(&self, at: usize, reason: impl Into<String>) -> Parsed<T> {
-        Err(LayoutError { column: at + 1, reason: reason.into() })
-    }
+    found.unit = Some(unit);
+    Ok(())
 }
 
 fn order_of(word: &str) -> Option<Order> {
@@ -515,7 +407,11 @@ fn type_of(word: &str) -> Option<(Kind, Option<Order>)> {
         "f64" => Kind::Double,
         _ => {
             let bits: usize = plain.get(1..)?.parse().ok()?;
-            if bits == 0 || bits > 64 || bits % 8 != 0 || plain.len() > 3 || !matches!(plain.as_bytes()[1], b'1'..=b'9')
+            if bits == 0
+                || bits > 64
+                || !bits.is_multiple_of(8)
+                || plain.len() > 3
+                || !matches!(plain.as_bytes()[1], b'1'..=b'9')
             {
                 return None;
             }

@@ -174,13 +174,13 @@ impl Memory {
     }
 
     /// The date at the time that came last.
-    fn dated(&mut self, date: NaiveDate, found: &mut Found<'_>) {
+    fn dated(&mut self, day: NaiveDate, found: &mut Found<'_>) {
         let earliest = NaiveDate::from_ymd_opt(2015, 1, 1).expect("a date");
-        if date >= earliest {
-            self.date = Some(date);
+        if day >= earliest {
+            self.date = Some(day);
             self.doubted = false;
         } else if !std::mem::replace(&mut self.doubted, true) {
-            let data = format!("the receiver says that it is {date}: the arrival counts");
+            let data = format!("the receiver says that it is {day}: the arrival counts");
             found.event(&self.node, CLOCK_EVENT, &data, When::Arrival);
         }
     }

@@ -192,7 +192,7 @@ fn the_stream_heals() {
 proptest! {
     #[test]
     fn the_cut_into_chunks_does_not_matter(
-        bytes in proptest::collection::vec(prop_oneof![Just(b'$'), Just(b'*'), Just(b','), Just(b'\n'), b'0'..b'9', b'A'..b'Z', any::<u8>()], 0..300),
+        bytes in proptest::collection::vec(prop_oneof![Just(b'$'), Just(b'*'), Just(b','), Just(b'\n'), b'0'..=b'9', b'A'..=b'Z', any::<u8>()], 0..300),
         cut in 1_usize..50,
     ) {
         let at_once = all(&bytes);
