@@ -386,7 +386,7 @@ fn json() -> anyhow::Result<()> {
     let mut decoders = Decoders::new();
     let messages: Vec<Publish> = (0..(WARM + COMMITS) * MESSAGES).map(publication).collect();
     let source: Arc<str> = "home".into();
-    let send = |publish: &Publish| -> anyhow::Result<()> {
+    let mut send = |publish: &Publish| -> anyhow::Result<()> {
         bench.machine.pass(Duration::from_millis(10));
         let arrival = bench.clock.now();
         let message = message::read(&subscriptions, &mut decoders, received(publish), arrival, Tz::UTC);
@@ -401,10 +401,10 @@ fn json() -> anyhow::Result<()> {
         bench.intake.try_send(Envelope { source, arrival, content, delivery, waiting: false, receipt })?;
         Ok(())
     };
-    messages[..WARM * MESSAGES].iter().try_for_each(send)?;
+    messages[..WARM * MESSAGES].iter().try_for_each(&mut send)?;
     bench.marker(skip)?;
     skip();
-    messages[WARM * MESSAGES..].iter().try_for_each(send)?;
+    messages[WARM * MESSAGES..].iter().try_for_each(&mut send)?;
     mark("json-message-stored", COMMITS * MESSAGES);
     bench.marker(|| mark("json-message-stored", COMMITS * MESSAGES))?;
     bench.write((WARM + COMMITS) * MESSAGES * OF_MESSAGE)
