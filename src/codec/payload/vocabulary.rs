@@ -299,7 +299,8 @@ mod tests {
         // The kind tells the unit, not the name; of an unknown kind only what is never wanted is converted.
         for (metric, kind, unit, expected) in [
             ("rain_2", "precipitation", "in", (25.4, "mm")),
-            ("depth", "depth", "mm", (1.0, "mm")),
+            ("depth", "depth", "mm", (0.001, "m")),
+            ("girth", "girth", "mm", (1.0, "mm")),
             ("probe", "probe", "°F", (-17.222_222_222_222_22, "degC")),
             ("dust", "dust", "µg/m³", (1.0, "ug/m3")),
         ] {

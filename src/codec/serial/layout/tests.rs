@@ -124,7 +124,7 @@ fn units_become_those_of_the_vocabulary() {
         [
             "radio temperature 100 degC".to_owned(),
             format!("radio pressure {} hPa", f64::from(0x18BCD) * 0.01),
-            format!("radio voltage {} V", 3300.0 * 0.001),
+            "radio voltage 3.3 V".to_owned(),
             "radio dose 3 1/dL".to_owned(),
             "radio wind_speed 2.5 m/s".to_owned(),
         ]

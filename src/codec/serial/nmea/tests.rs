@@ -71,7 +71,7 @@ fn the_date_of_rmc_goes_with_the_time_of_day_of_the_others() {
         "GNGGA,000000.00,4717.11400,N,00833.91590,E,2,09,1.01,499.6,M,48.0,M,,",
         "GNGLL,4717.11364,N,00833.91565,E,000000.00,A,A",
     ]);
-    let speed = 10.0 * (1852.0 / 3600.0);
+    let speed = "5.14444444444";
     let (latitude, later) = (47.0 + 17.11399 / 60.0, 47.0 + 17.114 / 60.0);
     let longitude = 8.0 + 33.9159 / 60.0;
     assert_eq!(
@@ -162,7 +162,7 @@ fn weather_and_water() {
     assert_eq!(
         of(&["WIMDA,29.9870,I,1.0155,B,21.5,C,,,45.2,,9.1,C,210.0,T,205.0,M,5.8,N,3.0,M"]),
         [
-            format!("boat pressure {} hPa", 1.0155 * 1000.0),
+            "boat pressure 1015.5 hPa".to_owned(),
             "boat temperature 21.5 degC".to_owned(),
             "boat humidity 45.2 %".to_owned(),
             "boat dew_point 9.1 degC".to_owned(),
