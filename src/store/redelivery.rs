@@ -29,6 +29,9 @@ pub enum Kind {
     All,
 }
 
+/// Messages with the name of the source that they came through.
+pub type Entries = Vec<(Arc<str>, Delivery)>;
+
 type Key = (Arc<str>, u16, u16);
 
 #[derive(Debug)]
@@ -181,7 +184,7 @@ pub fn encode(kind: Kind, deliveries: &[(Arc<str>, Delivery)]) -> Vec<u8> {
 
 /// What a blob says; `None` where it is of no known kind. What cannot be read ends it, since a wrong memory would be worse
 /// than none.
-pub fn decode(blob: &[u8]) -> Option<(Kind, Vec<(Arc<str>, Delivery)>)> {
+pub fn decode(blob: &[u8]) -> Option<(Kind, Entries)> {
     let (&kind, mut bytes) = blob.split_first()?;
     let first_version = kind < 2;
     let kind = match kind {

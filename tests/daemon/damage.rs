@@ -701,19 +701,19 @@ fn a_block_that_a_checkpoint_had_half_written_costs_nothing() {
     let mut hub = Hub::new();
     let mut daemon = Daemon::start(&hub.section("hub-lines", ""));
     let mut sent = 0;
-    let mut send = |hub: &mut Hub| {
+    let mut deliver = |hub: &mut Hub| {
         hub.wait_answered();
         let records: Vec<Record> =
-            (sent..sent + 20).map(|i| Record { time: T0 + i64::from(i) * EVERY, temp: i, hum: i, flags: 0 }).collect();
+            (sent..sent + 20).map(|i| Record { time: T0 + i * EVERY, temp: i, hum: i, flags: 0 }).collect();
         sent += 20;
         hub.send_batch(3, DEVICE, &records);
         hub.expect_ack("BATCH_ACK 3 20 0");
         sent
     };
-    send(&mut hub);
+    deliver(&mut hub);
     assert_eq!(daemon.terminate().code(), Some(0));
     daemon.restart();
-    let sent = send(&mut hub);
+    let sent = deliver(&mut hub);
     daemon.kill9();
     let wal = daemon.database().with_file_name("gadwall.duckdb.wal");
     let (old, log) = (fs::read(daemon.database()).expect("the file"), fs::read(&wal).expect("its log"));

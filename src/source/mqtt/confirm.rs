@@ -96,8 +96,8 @@ impl Confirm {
     }
 
     /// The broker sent this message in this connection: it has no acknowledgement for it.
-    pub(super) fn sent_again(&mut self, packet: u16, digest: &Digest) {
-        if self.doubtful.get(&packet) == Some(digest) {
+    pub(super) fn sent_again(&mut self, packet: u16, digest: Digest) {
+        if self.doubtful.get(&packet) == Some(&digest) {
             self.doubtful.remove(&packet);
         }
     }
@@ -157,8 +157,8 @@ mod tests {
         confirm.ping(true);
         confirm.lost();
         assert_eq!(confirm.pong().known, [], "the PINGREQ went with its connection");
-        confirm.sent_again(1, &A);
-        confirm.sent_again(2, &A);
+        confirm.sent_again(1, A);
+        confirm.sent_again(2, A);
         confirm.ping(false);
         assert_eq!(confirm.pong().known, [], "a full window may hold back what comes again");
         confirm.ping(true);

@@ -142,7 +142,7 @@ impl Session<'_> {
         let digest = (answered && needs_delivery).then(|| message::digest(&publish.topic, &publish.payload));
         let ack = Ack { packet: publish.pkid, qos: publish.qos, digest };
         if let Some(digest) = &digest {
-            source.confirm.sent_again(publish.pkid, digest);
+            source.confirm.sent_again(publish.pkid, *digest);
         }
         if content.is_empty() {
             if answered {
