@@ -35,3 +35,103 @@ pub fn recognise(message: &Message<'_>) -> Format {
         _ => Format::Json,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::*;
+    use crate::codec::payload::listed::message;
+
+    /// The folders of the fixtures, and what the messages in them are.
+    const PUBLISHERS: [(&str, Format); 13] = [
+        ("esphome", Format::Esphome),
+        ("homie", Format::Homie),
+        ("influx-line-protocol", Format::InfluxLine),
+        ("openmqttgateway", Format::Theengs),
+        ("rtl_433", Format::Rtl433),
+        ("ruuvi-gateway", Format::Ruuvi),
+        ("senml", Format::Senml),
+        ("shelly", Format::Shelly),
+        ("sparkplug-b", Format::SparkplugB),
+        ("tasmota", Format::Tasmota),
+        ("the-things-stack", Format::TheThingsStack),
+        ("theengs", Format::Theengs),
+        ("zigbee2mqtt", Format::Zigbee2mqtt),
+    ];
+
+    /// All that would take it.
+    fn takers(topic: &str, payload: &[u8]) -> Vec<Format> {
+        ORDER.iter().filter(|(_, recognises)| recognises(&message(topic, payload))).map(|(format, _)| *format).collect()
+    }
+
+    /// Bare values below a publisher's topic are plain values as well: the topic decides, which is asked first.
+    fn is_plain(format: Format) -> bool {
+        matches!(format, Format::Number)
+    }
+
+    #[test]
+    fn every_fixture_is_its_publishers_and_nobody_elses() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/payloads");
+        let mut folders: Vec<_> = std::fs::read_dir(&root)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .filter(|entry| entry.path().is_dir())
+            .map(|entry| entry.file_name().into_string().unwrap())
+            .collect();
+        folders.sort();
+        assert_eq!(folders, PUBLISHERS.map(|(folder, _)| folder), "each folder is in the table");
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        for (folder, format) in PUBLISHERS {
+            for entry in std::fs::read_dir(root.join(folder)).unwrap() {
+                let path = entry.unwrap().path();
+                if matches!(path.extension().and_then(|e| e.to_str()), Some("topic" | "tsv")) {
+                    continue;
+                }
+                let topic = std::fs::read_to_string(path.with_extension("topic")).unwrap();
+                let (topic, payload) = (topic.trim_end(), std::fs::read(&path).unwrap());
+                *counts.entry(folder).or_default() += 1;
+                let shown = path.display();
+                if path.to_str().unwrap().contains("INVALID") {
+                    // Broken: nobody's, and read as JSON, which says where it is broken.
+                    assert_eq!(takers(topic, &payload), [], "{shown}");
+                    assert_eq!(recognise(&message(topic, &payload)), Format::Json, "{shown}");
+                    continue;
+                }
+                assert_eq!(recognise(&message(topic, &payload)), format, "{shown}");
+                let takers: Vec<Format> = takers(topic, &payload).into_iter().filter(|f| !is_plain(*f)).collect();
+                assert_eq!(takers, [format], "{shown}");
+            }
+        }
+        assert_eq!(counts.len(), PUBLISHERS.len());
+        assert!(counts.values().all(|n| *n >= 2), "{counts:?}");
+    }
+
+    #[test]
+    fn what_has_no_publisher_is_told_by_its_shape() {
+        for (topic, payload, format) in [
+            ("garden/t1/temperature", &b"21.5"[..], Format::Number),
+            ("garden/t1/temperature", b" -3,5 \xc2\xb0C\n", Format::Number),
+            ("garden/pump/power", b"ON", Format::Number),
+            ("garden/pump/mode", b"eco", Format::Number),
+            ("garden/pump/availability", b"offline", Format::Number),
+            ("sensors/kitchen", br#"{"temperature":21.5,"humidity":40}"#, Format::Json),
+            ("sensors/kitchen", b"[1, 2]", Format::Json),
+            ("sensors/kitchen", b"\"21.5\"", Format::Json),
+            ("sensors/kitchen", b"{\"temperature\":", Format::Json),
+            ("sensors/kitchen", b"", Format::Json),
+            ("sensors/kitchen", b"\xff\xfe", Format::Json),
+            ("loggers/a", b"time;temperature\n2025-10-09T08:53:20Z;21,5\n", Format::Csv),
+            ("loggers/a", b"1760000000,21.5,40\n", Format::Csv),
+            ("boards/b1", b"\x81\xa1t\xcb\x40\x35\x80\x00\x00\x00\x00\x00", Format::Msgpack),
+            ("telegraf/h", b"cpu,host=h usage=1.5", Format::InfluxLine),
+            ("x/y", br#"[{"n":"a","v":1}]"#, Format::Senml),
+            ("x/y", b"\x81\xa2\x00\x61a\x02\x01", Format::Senml),
+        ] {
+            assert_eq!(recognise(&message(topic, payload)), format, "{topic} {:?}", String::from_utf8_lossy(payload));
+            let takers: Vec<Format> = takers(topic, payload);
+            assert!(takers.len() <= 1, "{topic}: {takers:?}");
+        }
+    }
+}
