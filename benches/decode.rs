@@ -7,6 +7,7 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gadwall::codec::json::{Options, decode};
 use gadwall::codec::json_lines::JsonLines;
+use gadwall::codec::payload::{Decoders, Format, Message};
 use gadwall::codec::time::Local;
 use gadwall::codec::topic::Pattern;
 
@@ -50,5 +51,71 @@ fn messages(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, topics, messages);
+/// A message of a captured one's topic and bytes.
+macro_rules! captured {
+    ($name:literal, $extension:literal) => {
+        (
+            include_str!(concat!("../tests/fixtures/payloads/", $name, ".topic")),
+            include_bytes!(concat!("../tests/fixtures/payloads/", $name, ".", $extension)).as_slice(),
+        )
+    };
+}
+
+/// One message of each format, with the number of readings that are in it.
+fn samples() -> [(Format, (&'static str, &'static [u8]), usize); 16] {
+    [
+        (Format::Json, ("plugs/kitchen", PLUG.as_bytes()), 12),
+        (Format::Number, ("garden/t1/temperature", b"21.5"), 1),
+        (
+            Format::Csv,
+            ("loggers/a", b"time;node;temperature [degC];pressure_pa\n2025-10-09 10:53:20;t1;21,5;101300\n"),
+            2,
+        ),
+        (Format::Msgpack, ("boards/b1", b"\x82\xa2ts\xd6\xff\x68\xe7\x78\x00\xa3env\x81\xa2rh\x28"), 1),
+        (Format::Zigbee2mqtt, ("zigbee2mqtt/kitchen", PLUG.as_bytes()), 11),
+        (Format::Tasmota, captured!("tasmota/02-energy", "json"), 10),
+        (Format::Esphome, captured!("esphome/01-number", "txt"), 1),
+        (Format::Shelly, captured!("shelly/05-pro3em-status-em0", "json"), 18),
+        (Format::Rtl433, captured!("rtl_433/05-tower-protocol-meta", "json"), 6),
+        (Format::Theengs, captured!("theengs/01-tempodisc", "json"), 5),
+        (Format::TheThingsStack, captured!("the-things-stack/02-dragino-lht65", "json"), 7),
+        (Format::Homie, captured!("homie/01-temp", "txt"), 1),
+        (Format::Senml, captured!("senml/04-relative-negative-t", "json"), 4),
+        (Format::InfluxLine, captured!("influx-line-protocol/05-escaped-space", "txt"), 3),
+        (Format::Ruuvi, captured!("ruuvi-gateway/01-timestamped", "json"), 10),
+        (Format::SparkplugB, captured!("sparkplug-b/01-nbirth-wire", "bin"), 1),
+    ]
+}
+
+/// Each format alone, and with `auto` finding it: a message and its readings, without what they remember of earlier ones,
+/// which would take the same message for a repeat.
+fn formats(c: &mut Criterion) {
+    for (name, auto) in [("format", false), ("auto", true)] {
+        let mut group = c.benchmark_group(name);
+        group.throughput(Throughput::Elements(1));
+        for (format, (topic, payload), readings) in samples() {
+            let (topic, local) = (topic.trim_end(), Local::UTC);
+            let message = Message { topic, payload, node: None, metric: None, time: None, local, retain: false };
+            let asked = if auto { Format::Auto } else { format };
+            let output = Decoders::new().decode(asked, &message);
+            assert_eq!(
+                (output.decoded.readings.len(), output.decoded.dead.len()),
+                (readings, 0),
+                "{}",
+                format.as_str()
+            );
+            assert_eq!(output.taken_for, auto.then_some(format));
+            let mut decoders = Decoders::new();
+            group.bench_function(format.as_str(), |b| {
+                b.iter(|| {
+                    decoders.forget_frames();
+                    decoders.decode(asked, black_box(&message))
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, topics, messages, formats);
 criterion_main!(benches);
