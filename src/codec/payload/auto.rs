@@ -1,7 +1,14 @@
 //! `format = "auto"`: which publisher's message this is, by topic and payload.
 //!
 //! Those whose topics say so come first, then those whose payloads do, then plain values. What nobody recognises is JSON where
-//! it may be, and else a value or a word; what is neither becomes a dead letter that says why.
+//! it may be, and else a value or a word; what is neither becomes a dead letter that says why. An empty payload is how a
+//! retained message is deleted: it is no value.
+//!
+//! Besides, nearly all publishers announce their devices to Home Assistant, with numbers and switches that are settings and no
+//! readings ([`is_announcement`]).
+
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::{
     Format, Message, csv, esphome, homie, influx_line, msgpack, number, rtl_433, ruuvi, senml, shelly, sparkplug_b,
@@ -31,8 +38,38 @@ const ORDER: &[(Format, fn(&Message<'_>) -> bool)] = &[
 pub fn recognise(message: &Message<'_>) -> Format {
     let known = ORDER.iter().find(|(_, recognises)| recognises(message)).map(|(format, _)| *format);
     known.unwrap_or_else(|| match message.text() {
-        Ok(text) if !text.is_empty() && !text.starts_with(['{', '[', '"']) => Format::Number,
+        Ok(text) if !text.starts_with(['{', '[', '"']) => Format::Number,
         _ => Format::Json,
+    })
+}
+
+/// What tells an announcement from other objects: who it is about, or where its values come from. Each key has a short form.
+#[derive(Deserialize)]
+struct Announcement {
+    #[serde(alias = "uniq_id")]
+    unique_id: Option<IgnoredAny>,
+    #[serde(alias = "dev")]
+    device: Option<IgnoredAny>,
+    #[serde(alias = "stat_t")]
+    state_topic: Option<IgnoredAny>,
+    #[serde(alias = "cmd_t")]
+    command_topic: Option<IgnoredAny>,
+    #[serde(alias = "t")]
+    topic: Option<IgnoredAny>,
+    #[serde(alias = "cmps")]
+    components: Option<IgnoredAny>,
+}
+
+/// Whether this announces a device to Home Assistant: `PREFIX/COMPONENT/OBJECT/config`, with a node's level before the object
+/// or without, and an object with the keys of Home Assistant's MQTT discovery.
+pub fn is_announcement(message: &Message<'_>) -> bool {
+    let Some(above) = message.topic.strip_suffix("/config") else { return false };
+    if above.split('/').count() < 3 || message.payload.trim_ascii_start().first() != Some(&b'{') {
+        return false;
+    }
+    serde_json::from_slice::<Announcement>(message.payload).is_ok_and(|told| {
+        let Announcement { unique_id, device, state_topic, command_topic, topic, components } = told;
+        [unique_id, device, state_topic, command_topic, topic, components].iter().any(Option::is_some)
     })
 }
 
@@ -109,6 +146,33 @@ mod tests {
     }
 
     #[test]
+    fn announcements_to_home_assistant_are_no_readings() {
+        for (topic, payload, is) in [
+            (
+                "homeassistant/sensor/0x00158d/temperature/config",
+                r#"{"device":{"name":"t"},"enabled_by_default":true,"state_topic":"zigbee2mqtt/t"}"#,
+                true,
+            ),
+            ("homeassistant/switch/plug/config", r#"{"stat_t":"stat/plug/POWER","uniq_id":"p","qos":1}"#, true),
+            ("ha/device/0x1/config", r#"{"dev":{"ids":"x"},"cmps":{"a":{"p":"sensor","qos":1}}}"#, true),
+            ("boilers/b1/config", r#"{"setpoint":55}"#, false),
+            ("home/boilers/b1/config", r#"{"setpoint":55}"#, false),
+            ("device/config", r#"{"device":1}"#, false),
+            ("homeassistant/sensor/x/state", r#"{"device":1}"#, false),
+            ("homeassistant/sensor/x/config", r#"[{"device":1}]"#, false),
+            ("homeassistant/sensor/x/config", "", false),
+        ] {
+            let message = message(topic, payload.as_bytes());
+            assert_eq!(is_announcement(&message), is, "{topic} {payload}");
+            let output = super::super::Decoders::new().decode(Format::Auto, &message);
+            if is {
+                assert_eq!((output.decoded.is_empty(), output.taken_for), (true, None), "{topic}");
+            }
+            assert!(output.decoded.dead.is_empty() || payload.starts_with('['), "{topic}: {:?}", output.decoded);
+        }
+    }
+
+    #[test]
     fn what_has_no_publisher_is_told_by_its_shape() {
         for (topic, payload, format) in [
             ("garden/t1/temperature", &b"21.5"[..], Format::Number),
@@ -120,7 +184,7 @@ mod tests {
             ("sensors/kitchen", b"[1, 2]", Format::Json),
             ("sensors/kitchen", b"\"21.5\"", Format::Json),
             ("sensors/kitchen", b"{\"temperature\":", Format::Json),
-            ("sensors/kitchen", b"", Format::Json),
+            ("sensors/kitchen", b"", Format::Number),
             ("sensors/kitchen", b"\xff\xfe", Format::Json),
             ("loggers/a", b"time;temperature\n2025-10-09T08:53:20Z;21,5\n", Format::Csv),
             ("loggers/a", b"1760000000,21.5,40\n", Format::Csv),
