@@ -10,11 +10,10 @@ use gadwall::codec::json_lines::JsonLines;
 use gadwall::codec::payload::{Decoders, Format, Message};
 use gadwall::codec::time::Local;
 use gadwall::codec::topic::Pattern;
+use payloads::{PLUG, samples};
 
-/// A plug as Zigbee2MQTT publishes it: twelve leaves that become readings, and text that does not.
-const PLUG: &str = r#"{"current":0.16,"energy":18.43,"power":23.7,"voltage":231,"linkquality":132,"child_lock":false,
-"countdown":0,"indicator":true,"power_outage_count":3,"device_temperature":31,"state":"ON","power_on_behavior":"previous",
-"update":{"installed_version":537019939,"latest_version":587765297,"state":"available"}}"#;
+#[path = "common/payloads.rs"]
+mod payloads;
 
 const LINE: &str = r#"{"node":"t1","time":1760000000.5,"temperature":21.53,"humidity":48.7,"battery":97}"#;
 
@@ -49,42 +48,6 @@ fn messages(c: &mut Criterion) {
         b.iter(|| lines.line(black_box(LINE.as_bytes()), Local::UTC));
     });
     group.finish();
-}
-
-/// A message of a captured one's topic and bytes.
-macro_rules! captured {
-    ($name:literal, $extension:literal) => {
-        (
-            include_str!(concat!("../tests/fixtures/payloads/", $name, ".topic")),
-            include_bytes!(concat!("../tests/fixtures/payloads/", $name, ".", $extension)).as_slice(),
-        )
-    };
-}
-
-/// One message of each format, with the number of readings that are in it.
-fn samples() -> [(Format, (&'static str, &'static [u8]), usize); 16] {
-    [
-        (Format::Json, ("plugs/kitchen", PLUG.as_bytes()), 12),
-        (Format::Number, ("garden/t1/temperature", b"21.5"), 1),
-        (
-            Format::Csv,
-            ("loggers/a", b"time;node;temperature [degC];pressure_pa\n2025-10-09 10:53:20;t1;21,5;101300\n"),
-            2,
-        ),
-        (Format::Msgpack, ("boards/b1", b"\x82\xa2ts\xd6\xff\x68\xe7\x78\x00\xa3env\x81\xa2rh\x28"), 1),
-        (Format::Zigbee2mqtt, ("zigbee2mqtt/kitchen", PLUG.as_bytes()), 11),
-        (Format::Tasmota, captured!("tasmota/02-energy", "json"), 10),
-        (Format::Esphome, captured!("esphome/01-number", "txt"), 1),
-        (Format::Shelly, captured!("shelly/05-pro3em-status-em0", "json"), 18),
-        (Format::Rtl433, captured!("rtl_433/05-tower-protocol-meta", "json"), 6),
-        (Format::Theengs, captured!("theengs/01-tempodisc", "json"), 5),
-        (Format::TheThingsStack, captured!("the-things-stack/02-dragino-lht65", "json"), 7),
-        (Format::Homie, captured!("homie/01-temp", "txt"), 1),
-        (Format::Senml, captured!("senml/04-relative-negative-t", "json"), 4),
-        (Format::InfluxLine, captured!("influx-line-protocol/05-escaped-space", "txt"), 3),
-        (Format::Ruuvi, captured!("ruuvi-gateway/01-timestamped", "json"), 10),
-        (Format::SparkplugB, captured!("sparkplug-b/01-nbirth-wire", "bin"), 1),
-    ]
 }
 
 /// Each format alone, and with `auto` finding it: a message and its readings, without what they remember of earlier ones,

@@ -275,8 +275,9 @@ env.rh | 40
 a.b | 7.5
 ";
 
-/// Messages of the formats that have no publisher of their own.
-const PLAIN: [(&str, &[u8]); 4] = [
+/// Messages of the formats that have no publisher of their own, and an announcement, which holds none.
+const PLAIN: [(&str, &[u8]); 5] = [
+    ("homeassistant/switch/plug/config", br#"{"stat_t":"stat/plug/POWER","uniq_id":"plug","qos":1,"exp_aft":120}"#),
     ("garden/t1/temperature", b"21.5"),
     ("loggers/a", b"time;node;temperature [degC];pressure_pa\n9.10.2025 10:53;t7;19,5;101300\n"),
     ("boards/b1", b"\x82\xa2ts\xd6\xff\x68\xe7\x78\x00\xa3env\x81\xa2rh\x28"),
