@@ -1,5 +1,5 @@
 //! How many instructions a hub record and a JSON message take, from their bytes to the committed batch, and how many of
-//! them are decoding, and DuckDB's; and how many it takes to recognise and decode a message of each format. Unlike time, they are the same on a busy machine.
+//! them are decoding, and DuckDB's. Unlike time, they are the same on a busy machine.
 //!
 //! `deploy/check-instructions` runs this program under valgrind's callgrind and compares with `benches/instructions.toml`;
 //! with `--accept` it writes that file. What is measured runs on one thread: the channel is filled first and the writer
@@ -20,8 +20,7 @@ use gadwall::clock::Clock;
 use gadwall::clock::stepped::Stepped;
 use gadwall::codec::hub_lines::HubLines;
 use gadwall::codec::lines::{Line, Lines};
-use gadwall::codec::payload::{self, Decoders, Format};
-use gadwall::codec::time::Local;
+use gadwall::codec::payload::{Decoders, Format};
 use gadwall::codec::topic::Pattern;
 use gadwall::config::{self, Subscription, Trust};
 use gadwall::metrics::{Metrics, SourceStatus};
@@ -31,9 +30,6 @@ use gadwall::source::mqtt::message::{self, Received};
 use gadwall::source::serial::feed::Feed;
 use gadwall::zone::Tz;
 use rumqttc::v5::mqttbytes::v5::Publish;
-
-#[path = "common/payloads.rs"]
-mod payloads;
 
 /// The accepted figures.
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.toml");
@@ -124,8 +120,8 @@ fn accept() -> anyhow::Result<bool> {
     let mut all = accepted().unwrap_or_default();
     all.insert(std::env::consts::ARCH.into(), new);
     let mut text = format!(
-        "# Instructions of one hub record, one JSON message, and one message of each format; deploy/check-instructions counts\n\
-         # them anew and fails where one has grown by more than {:.0} %. It writes this file with --accept.\n\ncompilers = {:?}\n",
+        "# Instructions of one hub record and one JSON message; deploy/check-instructions counts them anew and fails where one\n\
+         # has grown by more than {:.0} %. It writes this file with --accept.\n\ncompilers = {:?}\n",
         (MOST - 1.0) * 100.0,
         compilers()
     );
@@ -228,7 +224,6 @@ fn measured() -> anyhow::Result<()> {
     hub()?;
     json_decode()?;
     json()?;
-    formats()?;
     duckdb_alone("hub-record-duckdb-alone", RECORDS, OF_RECORD)?;
     duckdb_alone("json-message-duckdb-alone", MESSAGES, OF_MESSAGE)
 }
@@ -385,41 +380,13 @@ fn json_decode() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// A message of each format, which `auto` recognises first. What is remembered of earlier messages is forgotten, or it would be
-/// taken for a repeat.
-fn formats() -> anyhow::Result<()> {
-    for (format, (topic, payload), readings) in payloads::samples() {
-        let message = payload::Message {
-            topic: topic.trim_end(),
-            payload,
-            node: None,
-            metric: None,
-            time: None,
-            local: Local::UTC,
-            retain: false,
-        };
-        let mut decoders = Decoders::new();
-        let output = decoders.decode(Format::Auto, &message);
-        ensure!(output.taken_for == Some(format), "{format:?} is taken for {:?}", output.taken_for);
-        let mut found = 0;
-        skip();
-        for _ in 0..MESSAGES {
-            decoders.forget_frames();
-            found += decoders.decode(Format::Auto, &message).decoded.readings.len();
-        }
-        mark(&format!("auto-{}-decode", format.as_str()), MESSAGES);
-        ensure!(found == MESSAGES * readings, "{found} readings of {format:?}");
-    }
-    Ok(())
-}
-
 fn json() -> anyhow::Result<()> {
     let bench = Bench::new(MESSAGES * OF_MESSAGE)?;
     let subscriptions = subscriptions()?;
     let mut decoders = Decoders::new();
     let messages: Vec<Publish> = (0..(WARM + COMMITS) * MESSAGES).map(publication).collect();
     let source: Arc<str> = "home".into();
-    let send = |publish: &Publish| -> anyhow::Result<()> {
+    let mut send = |publish: &Publish| -> anyhow::Result<()> {
         bench.machine.pass(Duration::from_millis(10));
         let arrival = bench.clock.now();
         let message = message::read(&subscriptions, &mut decoders, received(publish), arrival, Tz::UTC);
@@ -434,10 +401,10 @@ fn json() -> anyhow::Result<()> {
         bench.intake.try_send(Envelope { source, arrival, content, delivery, waiting: false, receipt })?;
         Ok(())
     };
-    messages[..WARM * MESSAGES].iter().try_for_each(send)?;
+    messages[..WARM * MESSAGES].iter().try_for_each(&mut send)?;
     bench.marker(skip)?;
     skip();
-    messages[WARM * MESSAGES..].iter().try_for_each(send)?;
+    messages[WARM * MESSAGES..].iter().try_for_each(&mut send)?;
     mark("json-message-stored", COMMITS * MESSAGES);
     bench.marker(|| mark("json-message-stored", COMMITS * MESSAGES))?;
     bench.write((WARM + COMMITS) * MESSAGES * OF_MESSAGE)

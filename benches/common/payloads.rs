@@ -1,4 +1,4 @@
-//! A message of each format, for the benchmarks of decoding.
+//! A message of each format, for the benchmark of decoding.
 
 use gadwall::codec::payload::Format;
 
