@@ -23,7 +23,7 @@ pub type Sample = (Format, (&'static str, &'static [u8]), usize);
 /// One message of each format.
 pub fn samples() -> [Sample; 16] {
     [
-        (Format::Json, ("plugs/kitchen", PLUG.as_bytes()), 12),
+        (Format::Json, ("sensors/t1", br#"{"temperature":21.53,"humidity":48.7,"battery":97}"#), 3),
         (Format::Number, ("garden/t1/temperature", b"21.5"), 1),
         (
             Format::Csv,
