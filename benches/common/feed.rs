@@ -12,7 +12,7 @@ use gadwall::clock::stepped::Stepped;
 use gadwall::config::{self, Trust};
 use gadwall::metrics::Metrics;
 use gadwall::pipeline::{Intake, Notice, channel};
-use gadwall::reading::{Arrival, Decoded, Delivery, Envelope, Outcome, Receipt, Timestamp, When};
+use gadwall::reading::{Arrival, Decoded, Delivery, Digest, Envelope, Outcome, Receipt, Timestamp, When};
 use gadwall::store::{Lock, Reader, WriterError};
 use gadwall::zone;
 
@@ -102,7 +102,7 @@ impl Feed {
         let mut receipt = Some(receipt);
         for (i, reading) in content.readings.into_iter().enumerate() {
             self.packet = self.packet % 60_000 + 1;
-            let digest = u128::from(self.packet).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835).to_le_bytes();
+            let digest = u64::from(self.packet).wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes();
             let delivery = Delivery { packet: self.packet, dup: false, digest, part: 0 };
             self.unconfirmed.push((self.packet, digest));
             self.machine.pass(Duration::from_micros(100));

@@ -3,6 +3,7 @@
 
 mod config;
 mod described;
+mod devices;
 mod home;
 mod json;
 mod kept;
@@ -18,6 +19,7 @@ use gadwall::zone::Tz;
 
 pub use config::config;
 pub use described::{homie, sparkplug_b};
+pub use devices::{dsmr, framing, layout, mh_z19, nmea, pms, sds011, senseair_s8};
 pub use home::{esphome, shelly, tasmota, zigbee2mqtt};
 pub use json::{json, json_lines};
 pub use kept::{floor, redelivery, starts, wal};
@@ -215,6 +217,46 @@ mod tests {
     #[test]
     fn number() {
         replay("number", super::number);
+    }
+
+    #[test]
+    fn framing() {
+        replay("framing", super::framing);
+    }
+
+    #[test]
+    fn layout() {
+        replay("layout", super::layout);
+    }
+
+    #[test]
+    fn nmea() {
+        replay("nmea", super::nmea);
+    }
+
+    #[test]
+    fn dsmr() {
+        replay("dsmr", super::dsmr);
+    }
+
+    #[test]
+    fn sds011() {
+        replay("sds011", super::sds011);
+    }
+
+    #[test]
+    fn pms() {
+        replay("pms", super::pms);
+    }
+
+    #[test]
+    fn mh_z19() {
+        replay("mh_z19", super::mh_z19);
+    }
+
+    #[test]
+    fn senseair_s8() {
+        replay("senseair_s8", super::senseair_s8);
     }
 
     /// What is only ever refused would be printed and parsed again by no input.

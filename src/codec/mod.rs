@@ -6,5 +6,6 @@ pub mod json_lines;
 mod leaves;
 pub mod lines;
 pub mod payload;
+pub mod serial;
 pub mod time;
 pub mod topic;

@@ -75,10 +75,15 @@ impl<'a> Term<'a> {
         Self { metric: metric.into(), unit, factor, offset }
     }
 
-    /// The value in the unit of the term.
+    /// The value in the unit of the term; one that is converted has twelve significant digits.
     pub fn converted(&self, value: f64) -> f64 {
         // Exact where there is nothing to convert, also for values at the edge of a float.
-        if self.factor == 1.0 && self.offset == 0.0 { value } else { value * self.factor + self.offset }
+        if self.factor == 1.0 && self.offset == 0.0 {
+            return value;
+        }
+        // A decimal number stays one: 2067.124 Wh are 2.067124 kWh and not 2.0671239999999997. No sensor has twelve digits.
+        let converted = value * self.factor + self.offset;
+        format!("{converted:.11e}").parse().unwrap_or(converted)
     }
 }
 
@@ -100,7 +105,9 @@ const UNITS: &[(&str, &str)] = &[
     ("co", "ppm"),
     ("co2", "ppm"),
     ("conductivity", "uS/cm"),
+    ("course", "deg"),
     ("current", "A"),
+    ("depth", "m"),
     ("device_temperature", "degC"),
     ("dew_point", "degC"),
     ("distance", "m"),
@@ -143,6 +150,7 @@ const UNITS: &[(&str, &str)] = &[
     ("voltage", "V"),
     ("volume", "m3"),
     ("water", "m3"),
+    ("water_temperature", "degC"),
     ("weight", "kg"),
     ("wind_direction", "deg"),
     ("wind_gust", "m/s"),
@@ -261,6 +269,14 @@ mod tests {
     }
 
     #[test]
+    fn decimals_stay_decimals() {
+        assert_eq!(Term::in_unit("energy", "Wh").converted(2067.124), 2.067_124);
+        assert_eq!(Term::in_unit("pressure", "Pa").converted(101_325.0), 1013.25);
+        assert_eq!(Term::in_unit("temperature", "K").converted(293.65), 20.5);
+        assert_eq!(Term::in_unit("temperature", "K").converted(f64::INFINITY), f64::INFINITY);
+    }
+
+    #[test]
     fn values_come_in_the_unit_of_the_vocabulary() {
         for (metric, unit, value, expected, into) in [
             ("temperature", "°F", 212.0, 100.0, "degC"),
@@ -283,7 +299,8 @@ mod tests {
         // The kind tells the unit, not the name; of an unknown kind only what is never wanted is converted.
         for (metric, kind, unit, expected) in [
             ("rain_2", "precipitation", "in", (25.4, "mm")),
-            ("depth", "depth", "mm", (1.0, "mm")),
+            ("depth", "depth", "mm", (0.001, "m")),
+            ("girth", "girth", "mm", (1.0, "mm")),
             ("probe", "probe", "°F", (-17.222_222_222_222_22, "degC")),
             ("dust", "dust", "µg/m³", (1.0, "ug/m3")),
         ] {

@@ -159,7 +159,7 @@ fn units_names_switches_and_buttons() {
         (r#""pm10_ug_m3":9"#, "X pm10 9 ug/m3 - pm10_ug_m3"),
         (r#""co2_ppm":612"#, "X co2 612 ppm - co2_ppm"),
         (r#""moisture":33"#, "X soil_moisture 33 % - moisture"),
-        (r#""depth_cm":101"#, "X depth 101 cm - depth_cm"),
+        (r#""depth_cm":101"#, "X depth 1.01 m - depth_cm"),
         (r#""storm_dist_km":8"#, "X storm_dist 8 km - storm_dist_km"),
         (r#""power_W":12.5"#, "X power 12.5 W - power_W"),
         (r#""uv":3"#, "X uv_index 3 - - uv"),

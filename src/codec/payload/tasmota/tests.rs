@@ -164,7 +164,7 @@ fn units_are_those_that_the_message_names() {
         br#"{"BME280":{"Temperature":68.0,"DewPoint":50,"Pressure":29.92},"PressureUnit":"inHg","TempUnit":"F"}"#,
         &[
             "t dew_point=10 degC (BME280.DewPoint)",
-            "t pressure=1013.207489067 hPa (BME280.Pressure)",
+            "t pressure=1013.20748907 hPa (BME280.Pressure)",
             "t temperature=20 degC (BME280.Temperature)",
         ],
     );
