@@ -72,9 +72,9 @@ pub fn run(options: &Options, payload: &[u8], out: &mut impl Write, err: &mut im
         writeln!(err, "taken for {}", format.as_str())?;
     }
     if options.json {
-        as_json(&output.decoded, out)?
+        as_json(&output.decoded, out)?;
     } else {
-        as_table(&output.decoded, out)?
+        as_table(&output.decoded, out)?;
     }
     for letter in &output.decoded.dead {
         writeln!(err, "{}: {}", letter.reason.as_str(), letter.detail)?;

@@ -177,7 +177,7 @@ noise_floor | -21.14 | dB | noise
 = Acurite-Atlas/A/924
 battery_ok | 1
 wind_speed | 0 | m/s | wind_avg_mi_h
-temperature | 21.72222222222222 | degC | temperature_F
+temperature | 21.7222222222 | degC | temperature_F
 humidity | 55 | %
 strike_count | 0
 strike_distance | 31

@@ -15,8 +15,11 @@ use super::{
     tasmota, the_things_stack, theengs, zigbee2mqtt,
 };
 
+/// Whether a message is one of a format.
+type Recognises = fn(&Message<'_>) -> bool;
+
 /// Who is asked, in this order.
-const ORDER: &[(Format, fn(&Message<'_>) -> bool)] = &[
+const ORDER: &[(Format, Recognises)] = &[
     (Format::SparkplugB, sparkplug_b::recognises),
     (Format::Homie, homie::recognises),
     (Format::TheThingsStack, the_things_stack::recognises),
