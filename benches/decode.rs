@@ -7,13 +7,13 @@ use std::hint::black_box;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gadwall::codec::json::{Options, decode};
 use gadwall::codec::json_lines::JsonLines;
+use gadwall::codec::payload::{Decoders, Format, Message};
 use gadwall::codec::time::Local;
 use gadwall::codec::topic::Pattern;
+use payloads::{PLUG, samples};
 
-/// A plug as Zigbee2MQTT publishes it: twelve leaves that become readings, and text that does not.
-const PLUG: &str = r#"{"current":0.16,"energy":18.43,"power":23.7,"voltage":231,"linkquality":132,"child_lock":false,
-"countdown":0,"indicator":true,"power_outage_count":3,"device_temperature":31,"state":"ON","power_on_behavior":"previous",
-"update":{"installed_version":537019939,"latest_version":587765297,"state":"available"}}"#;
+#[path = "common/payloads.rs"]
+mod payloads;
 
 const LINE: &str = r#"{"node":"t1","time":1760000000.5,"temperature":21.53,"humidity":48.7,"battery":97}"#;
 
@@ -50,5 +50,35 @@ fn messages(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, topics, messages);
+/// Each format alone, and with `auto` finding it: a message and its readings, without what they remember of earlier ones,
+/// which would take the same message for a repeat.
+fn formats(c: &mut Criterion) {
+    for (name, auto) in [("format", false), ("auto", true)] {
+        let mut group = c.benchmark_group(name);
+        group.throughput(Throughput::Elements(1));
+        for (format, (topic, payload), readings) in samples() {
+            let (topic, local) = (topic.trim_end(), Local::UTC);
+            let message = Message { topic, payload, node: None, metric: None, time: None, local, retain: false };
+            let asked = if auto { Format::Auto } else { format };
+            let output = Decoders::new().decode(asked, &message);
+            assert_eq!(
+                (output.decoded.readings.len(), output.decoded.dead.len()),
+                (readings, 0),
+                "{}",
+                format.as_str()
+            );
+            assert_eq!(output.taken_for, auto.then_some(format));
+            let mut decoders = Decoders::new();
+            group.bench_function(format.as_str(), |b| {
+                b.iter(|| {
+                    decoders.forget_frames();
+                    decoders.decode(asked, black_box(&message))
+                });
+            });
+        }
+        group.finish();
+    }
+}
+
+criterion_group!(benches, topics, messages, formats);
 criterion_main!(benches);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use crate::codec::payload::Format;
+use crate::codec::topic::Pattern;
 use crate::source::mqtt::sniff::Heard;
 
 /// Longest topic and reason that are shown, in characters.
@@ -33,7 +34,9 @@ pub fn print(heard: &Heard, url: &str, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "and {} messages of more topics than are told apart", heard.others)?;
     }
     let with_readings = heard.topics.iter().filter(|(_, of)| of.readings > 0);
-    let wanted = suggest(with_readings.map(|(topic, of)| (topic.as_str(), of.format)));
+    let mut wanted = suggest(with_readings.map(|(topic, of)| (topic.as_str(), of.format)));
+    let understood = heard.topics.iter().filter(|(_, of)| of.dead.is_none());
+    leave_open(&mut wanted, understood.map(|(topic, of)| (topic.as_str(), of.format)));
     if wanted.is_empty() {
         return writeln!(out, "\nNone of it holds readings.");
     }
@@ -85,11 +88,25 @@ fn suggest<'a>(topics: impl Iterator<Item = (&'a str, Format)>) -> BTreeMap<Stri
     formats.into_iter().map(|(pattern, formats)| (pattern, one(formats))).collect()
 }
 
+/// Leaves the format open where a pattern is the first that takes a topic of another one: `+/status/#` for Shelly devices
+/// takes `attic/status` of an ESPHome node as well.
+fn leave_open<'a>(wanted: &mut BTreeMap<String, Format>, topics: impl Iterator<Item = (&'a str, Format)>) {
+    let mut patterns: Vec<(Pattern, &mut Format)> =
+        wanted.iter_mut().filter_map(|(pattern, format)| Some((Pattern::parse(pattern).ok()?, format))).collect();
+    for (topic, format) in topics {
+        let first = patterns.iter_mut().find(|(pattern, _)| pattern.captures(topic).is_some());
+        if let Some((_, of)) = first.filter(|(_, of)| **of != format) {
+            **of = Format::Auto;
+        }
+    }
+}
+
 /// The patterns for a topic of a publisher.
 fn patterns(topic: &str, format: Format) -> Vec<String> {
-    let levels: Vec<&str> = topic.split('/').collect();
+    // A level that would be read as a name cannot be written in a pattern.
+    let levels: Vec<&str> =
+        topic.split('/').map(|level| if level.contains(['{', '}']) { "+" } else { level }).collect();
     let below = |n: usize| vec![format!("{}/#", levels[..n.min(levels.len())].join("/"))];
-    // A level that would be read as a wildcard or a name cannot be written in a pattern; the level above takes it.
     match format {
         Format::Tasmota if matches!(levels[0], "tele" | "stat") => vec!["tele/#".into(), "stat/#".into()],
         Format::Shelly if levels[0].starts_with("shelly") && levels.len() > 1 && levels[0] != "shellies" => {
@@ -105,14 +122,13 @@ fn patterns(topic: &str, format: Format) -> Vec<String> {
             vec![format!("{}/{{node}}", levels[..levels.len() - 1].join("/"))]
         }
         _ if levels.len() > 1 => below(1),
-        _ => vec![topic.to_owned()],
+        _ => vec![levels.join("/")],
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codec::topic::Pattern;
     use crate::source::mqtt::sniff::Topic;
 
     fn suggested(topics: &[(&str, Format)]) -> Vec<(String, Format)> {
@@ -159,6 +175,39 @@ mod tests {
         assert_eq!(
             suggested(&[("room/a", Format::Json), ("room/sensor/x/state", Format::Esphome)]),
             [("room/#".into(), Format::Auto)]
+        );
+    }
+
+    #[test]
+    fn a_pattern_that_takes_anothers_topics_leaves_the_format_open() {
+        let topics = [
+            ("attic/sensor/t/state", Format::Esphome),
+            ("shelly1minig3-1/events/rpc", Format::Shelly),
+            ("shelly1minig3-1/status/switch:0", Format::Shelly),
+        ];
+        let mut wanted: BTreeMap<String, Format> = suggested(&topics).into_iter().collect();
+        leave_open(&mut wanted, topics.into_iter().chain([("attic/status", Format::Esphome)]));
+        let wanted: Vec<(&str, Format)> = wanted.iter().map(|(pattern, format)| (pattern.as_str(), *format)).collect();
+        assert_eq!(
+            wanted,
+            [
+                ("+/events/rpc", Format::Shelly),
+                ("+/online", Format::Shelly),
+                ("+/status/#", Format::Auto),
+                ("attic/#", Format::Esphome),
+            ]
+        );
+    }
+
+    #[test]
+    fn braces_in_topics_become_wildcards() {
+        assert_eq!(
+            suggested(&[("{a/b}/c", Format::Json), ("x}y", Format::Json), ("{z}/t/temp", Format::Number)]),
+            [
+                ("+".to_owned(), Format::Json),
+                ("+/+/{node}".to_owned(), Format::Json),
+                ("+/{node}/{metric}".to_owned(), Format::Number)
+            ]
         );
     }
 

@@ -25,6 +25,7 @@ mod life;
 mod memory;
 mod mqtt;
 mod ports;
+mod publishers;
 mod quality;
 mod recovery;
 mod rollups;

@@ -28,7 +28,7 @@ pub struct Request {
 pub struct Output {
     /// Its readings, events and dead letters.
     pub decoded: Decoded,
-    /// The format that it was taken for, where that was left open.
+    /// The format that it was taken for, where that was left open; `None` as well for what no format is asked about.
     pub taken_for: Option<Format>,
     /// What is to be asked of its publisher.
     pub request: Option<Request>,
@@ -53,6 +53,9 @@ impl Decoders {
 
     /// Decodes a message by `format`; with [`Format::Auto`] by the one that it is taken for.
     pub fn decode(&mut self, format: Format, message: &Message<'_>) -> Output {
+        if format == Format::Auto && super::auto::is_announcement(message) {
+            return Output { decoded: Decoded::default(), taken_for: None, request: None };
+        }
         let taken_for = (format == Format::Auto).then(|| super::auto::recognise(message));
         let mut request = None;
         let decoded = match taken_for.unwrap_or(format) {

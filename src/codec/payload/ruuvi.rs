@@ -1,6 +1,6 @@
 //! `ruuvi`: what a Ruuvi Gateway publishes of RuuviTags and Ruuvi Air.
 //!
-//! By Ruuvi's documentation (docs.ruuvi.com: MQTT data with and without time stamps, Bluetooth advertisements) and the gateway's
+//! After Ruuvi's documentation (docs.ruuvi.com: MQTT data with and without time stamps, Bluetooth advertisements) and the gateway's
 //! firmware (`ruuvi.gateway_esp.c`, `main/mqtt_json.c`):
 //!
 //! - A message on `PREFIX/GATEWAY/TAG` is a JSON object with the advertisement as hex in `data`, or decoded by the gateway

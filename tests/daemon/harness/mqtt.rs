@@ -173,6 +173,12 @@ impl Client {
     #[track_caller]
     pub fn flush(&mut self) {
         self.send("tests/flushed", "", 1, false);
+        self.settle();
+    }
+
+    /// Waits until the broker has acknowledged everything that was sent with QoS 1, without a message of its own.
+    #[track_caller]
+    pub fn settle(&mut self) {
         while self.unacknowledged > 0 {
             assert!(self.pump(DEADLINE), "the broker does not acknowledge");
         }
