@@ -17,8 +17,21 @@ use crate::reading::{AVAILABILITY_EVENT, ONLINE, Timestamp};
 const CHECKPOINT_THRESHOLD: &str = "4MB";
 /// Bytes of one block of the file. The smallest size that keeps integer compression.
 pub const BLOCK_SIZE: u32 = 65_536;
+/// Rows of a row group where nothing else is said.
+const ROW_GROUP: u32 = 122_880;
+/// Rows of a row group of a file with a bound below [`LARGE_BOUND`]. A checkpoint may write three full row groups of a rollup anew
+/// before it gives the old ones back, and retention keeps so much free. Fewer rows cost more than they save: with 20,480 and 30,720
+/// the readings of some data took 25 and 10 % more blocks, with 40,960 2 %.
+const SMALL_ROW_GROUP: u32 = 40_960;
+/// From this bound on the room for three row groups of the usual size is little beside it.
+const LARGE_BOUND: u64 = 512_000_000;
 /// Bytes that a query may spill to disk before it fails.
 const MAX_TEMP: &str = "128MB";
+
+/// Rows of a row group of a file that may have `max_size` bytes.
+pub fn row_group(max_size: Option<u64>) -> u32 {
+    if max_size.is_some_and(|max| max < LARGE_BOUND) { SMALL_ROW_GROUP } else { ROW_GROUP }
+}
 
 /// Why the store was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +87,7 @@ pub struct Root {
     /// The writer's connection. The file is `g` in it.
     pub connection: Connection,
     path: PathBuf,
+    row_group: u32,
 }
 
 impl Root {
@@ -94,7 +108,7 @@ impl Root {
         let dir = path.parent().unwrap_or(Path::new("."));
         let connection =
             limited_root(config, dir).map_err(|source| OpenError::Database { path: path.clone(), source })?;
-        let root = Self { connection, path };
+        let root = Self { connection, path, row_group: row_group(config.max_size) };
         match access {
             Access::Write => root.attach(),
             Access::ReadOnly => {
@@ -112,7 +126,12 @@ impl Root {
     /// Whatever DuckDB reports; nothing is attached then.
     pub fn attach(&self) -> duckdb::Result<()> {
         let path = quoted(&self.path.to_string_lossy());
-        self.connection.execute_batch(&format!("ATTACH {path} AS g (BLOCK_SIZE {BLOCK_SIZE})"))
+        self.connection.execute_batch(&format!("ATTACH {path} AS g ({})", self.layout()))
+    }
+
+    /// How a file is written. What is in it already keeps its row groups.
+    fn layout(&self) -> String {
+        format!("BLOCK_SIZE {BLOCK_SIZE}, ROW_GROUP_SIZE {}", self.row_group)
     }
 
     /// Lets go of the file. Fails while nothing is attached, which is what a failed [`Root::attach`] leaves behind.
@@ -129,7 +148,7 @@ impl Root {
     /// Whatever DuckDB reports; nothing is attached then.
     pub fn attach_copy(&self, copy: &Path, access: Access) -> duckdb::Result<()> {
         let options = match access {
-            Access::Write => format!("BLOCK_SIZE {BLOCK_SIZE}"),
+            Access::Write => self.layout(),
             Access::ReadOnly => "READ_ONLY".to_owned(),
         };
         self.connection.execute_batch(&format!("ATTACH {} AS n ({options})", quoted(&copy.to_string_lossy())))

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use duckdb::Connection;
 
+use super::open::row_group;
 use super::reader::Reader;
 use super::rolled;
 use super::rollup::{Rollups, literal};
@@ -23,9 +24,15 @@ use crate::zone::{HOUR, Tz, day_of, next_day};
 const LOOK: Duration = Duration::from_secs(60);
 /// After a start it is looked for the first time when what waited to be stored has been.
 const FIRST: Duration = Duration::from_secs(15);
-/// Bytes that have to be free within the file, or up to its bound, for what comes until the next look: a checkpoint writes the row
-/// groups that it changes before it gives the old ones back, and the log is 4 MB.
+/// Bytes that have to be free within the file, or up to its bound, for what comes until the next look: the log is 4 MB, and a
+/// checkpoint writes the row groups of readings that it changes before it gives the old ones back.
 const RESERVE: u64 = 6_000_000;
+/// Row groups of a table that a checkpoint merges at once. A rollup grows by a few rows at each checkpoint, which stay row groups
+/// of their own until there are enough for a full one. Then DuckDB merges them with the two or three full ones before them, which
+/// are written anew for it (`RowGroupCollection::ScheduleVacuumTasks`, `MAX_MERGE_COUNT`).
+const MERGED: u64 = 3;
+/// Bytes of a row of a rollup whose nine DOUBLEs cannot be compressed: 72 of them, and 4 for its series, hour and count.
+const ROLLUP_ROW: u64 = 76;
 /// Days that may go for space without any block becoming free, until no more go: it is not the readings that fill the file.
 const IN_VAIN: u32 = 4;
 
@@ -72,6 +79,8 @@ pub struct Retention {
     keep_hourly: Option<i64>,
     keep_daily: Option<i64>,
     max_size: Option<u64>,
+    /// Rows of a row group.
+    row_group: u64,
     /// Whose queries keep blocks from becoming free.
     reader: Option<Reader>,
     next: Instant,
@@ -94,6 +103,7 @@ impl Retention {
             keep_hourly: micros(config.keep_hourly),
             keep_daily: micros(config.keep_daily),
             max_size: config.max_size,
+            row_group: u64::from(row_group(config.max_size)),
             reader: None,
             next: now + FIRST,
             now,
@@ -157,7 +167,7 @@ impl Retention {
         }
         let blocks = blocks(connection)?;
         self.blocks = Some(blocks);
-        let why = self.lack(blocks, room);
+        let why = self.lack(blocks, self.reserve(rows_of_rollups(connection)?), room);
         self.is_over = false;
         if let Some(why) = why {
             if self.in_vain < IN_VAIN
@@ -176,14 +186,21 @@ impl Retention {
         Ok(None)
     }
 
-    /// For lack of which space something has to go.
-    fn lack(&self, blocks: Blocks, room: Room) -> Option<Why> {
+    /// Bytes that have to be free for the next checkpoints, with rollups of so many rows.
+    fn reserve(&self, rollups: [u64; 2]) -> u64 {
+        let merged = rollups.map(|rows| rows.min(MERGED * self.row_group) * ROLLUP_ROW);
+        RESERVE + merged.iter().sum::<u64>()
+    }
+
+    /// For lack of which space something has to go; `reserve` bytes are to be free below `max-size`.
+    fn lack(&self, blocks: Blocks, reserve: u64, room: Room) -> Option<Why> {
         let may_grow = self.max_size.map_or(u64::MAX, |max| max.saturating_sub(blocks.total));
         // A file that is over its bound cannot shrink; what it holds can.
         let over = self.max_size.map_or(0, |max| blocks.total.saturating_sub(max));
-        if blocks.free.saturating_add(may_grow) < over.saturating_add(RESERVE) {
+        if blocks.free.saturating_add(may_grow) < over.saturating_add(reserve) {
             Some(Why::Size)
         } else if room == Room::Low && blocks.free < RESERVE {
+            // What a checkpoint may need beyond that, the hard mark of the disk keeps free.
             Some(Why::Space)
         } else {
             None
@@ -256,6 +273,14 @@ fn remove_rollups(connection: &Connection, table: &str, key: &str, cut: Timestam
     rolled::set_meta(connection, key, &cut.micros().to_string())?;
     connection.execute_batch("COMMIT")?;
     Ok(Some(rows))
+}
+
+/// Rows of `hourly` and `daily`, those included that were deleted and whose row groups are still there.
+fn rows_of_rollups(connection: &Connection) -> duckdb::Result<[u64; 2]> {
+    let sql = "SELECT sum(estimated_size) FILTER (table_name = 'hourly')::UBIGINT,
+            sum(estimated_size) FILTER (table_name = 'daily')::UBIGINT
+        FROM duckdb_tables() WHERE database_name = 'g'";
+    connection.query_row(sql, [], |r| Ok([r.get(0)?, r.get(1)?]))
 }
 
 /// The blocks of the file.
@@ -360,7 +385,9 @@ mod tests {
         // Some 3 bytes a reading, 576,000 readings a day.
         let mut rollups = days(&f, 8, 400);
         let size = |f: &Fixture| std::fs::metadata(f.dir.path().join("t.duckdb")).unwrap().len();
-        let max = super::blocks(&f.root).unwrap().total + RESERVE - 1;
+        let reserve = retention(Some(1)).reserve([8 * 24 * 400, 8 * 400]);
+        assert_eq!(rows_of_rollups(&f.root).unwrap(), [8 * 24 * 400, 8 * 400]);
+        let max = super::blocks(&f.root).unwrap().total + reserve - 1;
         let mut retention = Retention::new(&config::Store { max_size: Some(max), ..config::Store::default() });
         let mut gone = 0;
         while let Some(Removed::Readings { why, rows, .. }) =
@@ -372,7 +399,7 @@ mod tests {
         assert!((1..=3).contains(&gone), "{gone} days");
         assert!(!retention.is_over);
         let blocks = retention.blocks.unwrap();
-        assert!(blocks.free + max >= blocks.total + RESERVE, "{blocks:?}");
+        assert!(blocks.free + max >= blocks.total + reserve, "{blocks:?}");
         // What comes next finds its place.
         for part in 0..48 {
             f.root
@@ -491,16 +518,111 @@ mod tests {
     fn something_has_to_go_when_less_than_the_reserve_is_left() {
         let blocks = |total, free| Blocks { total, free };
         let bounded = retention(Some(100_000_000));
-        assert_eq!(bounded.lack(blocks(94_000_000, 0), Room::Ample), None);
-        assert_eq!(bounded.lack(blocks(94_000_001, 0), Room::Ample), Some(Why::Size));
-        assert_eq!(bounded.lack(blocks(100_000_000, 6_000_000), Room::Ample), None);
-        assert_eq!(bounded.lack(blocks(100_000_000, 5_999_999), Room::Ample), Some(Why::Size));
+        let lack = |retention: &Retention, blocks, room| retention.lack(blocks, retention.reserve([0, 0]), room);
+        assert_eq!(lack(&bounded, blocks(94_000_000, 0), Room::Ample), None);
+        assert_eq!(lack(&bounded, blocks(94_000_001, 0), Room::Ample), Some(Why::Size));
+        assert_eq!(lack(&bounded, blocks(100_000_000, 6_000_000), Room::Ample), None);
+        assert_eq!(lack(&bounded, blocks(100_000_000, 5_999_999), Room::Ample), Some(Why::Size));
         // Larger than its bound, because that was lowered: what is in it has to become so much smaller.
-        assert_eq!(bounded.lack(blocks(150_000_000, 55_999_999), Room::Ample), Some(Why::Size));
-        assert_eq!(bounded.lack(blocks(150_000_000, 56_000_000), Room::Ample), None);
+        assert_eq!(lack(&bounded, blocks(150_000_000, 55_999_999), Room::Ample), Some(Why::Size));
+        assert_eq!(lack(&bounded, blocks(150_000_000, 56_000_000), Room::Ample), None);
         let free = retention(None);
-        assert_eq!(free.lack(blocks(1 << 40, 0), Room::Ample), None);
-        assert_eq!(free.lack(blocks(1 << 40, 0), Room::Low), Some(Why::Space));
-        assert_eq!(free.lack(blocks(1 << 40, RESERVE), Room::Low), None);
+        assert_eq!(lack(&free, blocks(1 << 40, 0), Room::Ample), None);
+        assert_eq!(lack(&free, blocks(1 << 40, 0), Room::Low), Some(Why::Space));
+        assert_eq!(lack(&free, blocks(1 << 40, RESERVE), Room::Low), None);
+    }
+
+    #[test]
+    fn a_reserve_is_kept_for_three_row_groups_of_each_rollup() {
+        let bounded = retention(Some(80_000_000));
+        assert_eq!(bounded.reserve([0, 0]), 6_000_000);
+        assert_eq!(bounded.reserve([1_000, 40]), 6_000_000 + 1_040 * 76);
+        assert_eq!(bounded.reserve([122_880, 0]), 15_338_880);
+        assert_eq!(
+            bounded.reserve([u64::MAX, 122_881]),
+            6_000_000 + 2 * 9_338_880,
+            "never more than three of 40,960 rows"
+        );
+        assert_eq!(retention(Some(511_999_999)).reserve([u64::MAX, 0]), 15_338_880);
+        let large = retention(Some(512_000_000));
+        assert_eq!(large.reserve([u64::MAX, 0]), 6_000_000 + 3 * 122_880 * 76);
+        assert_eq!(retention(None).reserve([u64::MAX, 0]), 6_000_000 + 3 * 122_880 * 76);
+        let reserve = bounded.reserve([122_880, 0]);
+        let blocks = |total, free| Blocks { total, free };
+        assert_eq!(bounded.lack(blocks(64_661_120, 0), reserve, Room::Ample), None);
+        assert_eq!(bounded.lack(blocks(64_661_121, 0), reserve, Room::Ample), Some(Why::Size));
+        assert_eq!(bounded.lack(blocks(10_000_000, 6_000_000), reserve, Room::Low), None, "the disk has its own mark");
+    }
+
+    #[test]
+    fn the_file_stays_at_its_bound_however_the_rollups_grow() {
+        const MAX: u64 = 40_000_000;
+        let f = Fixture::bounded(Limits::default(), Some(MAX));
+        let file = f.dir.path().join("t.duckdb");
+        let mut rollups = Rollups::new(Rolled::read(&f.root).unwrap(), Tz::UTC);
+        rollups.settle_in(Tz::UTC, &f.root).unwrap();
+        let mut retention = retention(Some(MAX));
+        let (mut gone, mut largest) = (0, 0);
+        // 400 series every 10 minutes: their hours fill three row groups in 13 days, and another each 4 days.
+        for day in 0..30 {
+            f.root
+                .execute_batch(&format!(
+                    "INSERT INTO g.readings SELECT i % 400, make_timestamp({START} + {day} * {DAY} + i // 400 * 600000000),
+                        ({day} * 57600 + i) * 2654435761 % 4294967291, 0 FROM range(57600) t(i); CHECKPOINT g;"
+                ))
+                .unwrap();
+            rollups.close_for_test(&f.root, Timestamp(START + (day + 1) * DAY + 2 * HOUR));
+            while let Some(removed) = retention.step(&f.root, &mut rollups, None, Room::Ample).unwrap() {
+                gone += 1;
+                let before = Timestamp(START + gone * DAY);
+                assert_eq!(removed, Removed::Readings { why: Why::Size, rows: 57_600, before });
+            }
+            f.root.execute_batch("CHECKPOINT g").unwrap();
+            largest = largest.max(std::fs::metadata(&file).unwrap().len());
+        }
+        assert!((22_000_000..=MAX).contains(&largest), "{largest}");
+        assert_eq!(one::<i64>(&f, "SELECT count(*) FROM g.hourly"), 30 * 24 * 400);
+        assert_eq!(one::<i64>(&f, "SELECT count(*) FROM g.readings"), (30 - gone) * 57_600);
+        assert!((1..30).contains(&gone), "{gone} days");
+    }
+
+    /// The most bytes that a checkpoint needed at once, of days of hourly rollups of 50 series with a checkpoint every fourth.
+    fn merged(row_group: u32, days: u64) -> u64 {
+        let dir = tempfile::tempdir().unwrap();
+        let root = Connection::open_in_memory().unwrap();
+        let file = dir.path().join("t.duckdb");
+        let attach = format!("ATTACH '{}' AS g (BLOCK_SIZE 65536, ROW_GROUP_SIZE {row_group})", file.display());
+        root.execute_batch(&attach).unwrap();
+        for migration in crate::store::schema::MIGRATIONS {
+            root.execute_batch(migration).unwrap();
+        }
+        let mut most = 0;
+        for day in (0..days).step_by(4) {
+            root.execute_batch(&format!(
+                "INSERT INTO g.hourly SELECT i % 50, make_timestamp(({day} * 24 + i // 50) * {HOUR}), 120, r, r / 3, r / 7, r / 11,
+                    r / 13, r / 17, r / 19, r / 23, r / 29
+                 FROM (SELECT i, (({day} * 1200 + i) * 2654435761 % 4294967291)::DOUBLE AS r FROM range(4800) t(i))"
+            ))
+            .unwrap();
+            let before = super::blocks(&root).unwrap();
+            root.execute_batch("CHECKPOINT g").unwrap();
+            let after = super::blocks(&root).unwrap();
+            // What it has written is what the file has grown by and what had been free; what is free now is what it gave back.
+            most = most.max(after.total.saturating_sub(before.total)).max(after.free.saturating_sub(before.free));
+        }
+        assert_eq!(rows_of_rollups(&root).unwrap(), [1_200 * days, 0]);
+        most
+    }
+
+    #[test]
+    fn a_checkpoint_that_merges_a_rollup_needs_no_more_than_is_kept_for_it() {
+        // Three of 40,960 rows are full after 103 days.
+        let bounded = retention(Some(80_000_000));
+        let most = merged(row_group(Some(80_000_000)), 140);
+        let kept = bounded.reserve([140 * 1_200, 0]) - RESERVE;
+        assert!((kept / 2..=kept).contains(&most), "{most} of {kept}");
+        // The usual row groups would need more.
+        let most = merged(row_group(None), 212);
+        assert!(most > kept, "{most} of {kept}");
     }
 }

@@ -8,6 +8,7 @@ use duckdb::{Config, Connection, params};
 use super::{Limits, Reader, Row, literal};
 use crate::reading::Timestamp;
 use crate::store::catalog::{Catalog, Newest, Node, Series};
+use crate::store::open::row_group;
 use crate::store::schema;
 use crate::store::suspicion::Suspicion;
 use crate::zone::{self, Tz};
@@ -21,11 +22,18 @@ pub(crate) struct Fixture {
 
 impl Fixture {
     pub(crate) fn new(limits: Limits) -> Self {
+        Self::bounded(limits, None)
+    }
+
+    /// With the row groups of a file that may have `max_size` bytes.
+    pub(crate) fn bounded(limits: Limits, max_size: Option<u64>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let config = Config::default().with("threads", "1").unwrap().with("memory_limit", "24MB").unwrap();
         let root = Connection::open_in_memory_with_flags(config).unwrap();
         let file = dir.path().join("t.duckdb");
-        root.execute_batch(&format!("ATTACH '{}' AS g (BLOCK_SIZE 65536)", file.display())).unwrap();
+        let rows = row_group(max_size);
+        root.execute_batch(&format!("ATTACH '{}' AS g (BLOCK_SIZE 65536, ROW_GROUP_SIZE {rows})", file.display()))
+            .unwrap();
         for migration in schema::MIGRATIONS {
             root.execute_batch(migration).unwrap();
         }

@@ -18,7 +18,7 @@ use rollups::Rollups;
 
 use super::verdict;
 use crate::config;
-use crate::store::open::{Access, OpenError, Root, quoted};
+use crate::store::open::{Access, OpenError, Root};
 use crate::store::{last_batch, schema};
 
 /// Rows that DuckDB reads at once; a block that one of them is in has to be sound.
@@ -96,8 +96,7 @@ pub fn salvage(config: &config::Store, to: &Path) -> Result<Report, OpenError> {
         written.map_err(|e| new.explain(e))?;
     }
     let connection = &old.connection;
-    let attach = format!("ATTACH {} AS n", quoted(&to.to_string_lossy()));
-    connection.execute_batch(&attach).map_err(explain)?;
+    old.attach_copy(to, Access::Write).map_err(explain)?;
     let report = Copy { connection, until: Instant::now() + TIME }.all(version).map_err(explain)?;
     connection.execute_batch("CHECKPOINT n; DETACH n").map_err(explain)?;
     Ok(report)
