@@ -431,6 +431,7 @@ fn events(stored: &Stored, since: i64) -> Vec<String> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one broker and one daemon for all of it")]
 fn every_publisher_at_once_is_recognised_and_stored_once() {
     let broker = Broker::new();
     let since = now_micros();
@@ -476,9 +477,9 @@ fn every_publisher_at_once_is_recognised_and_stored_once() {
         let message = (fixture.topic.clone(), fixture.payload.clone());
         // The one that is broken comes first: the last message of a topic tells its format.
         if fixture.name.ends_with("INVALID-JSON") {
-            messages.insert(0, message)
+            messages.insert(0, message);
         } else {
-            messages.push(message)
+            messages.push(message);
         }
         messages.extend(again);
     }
@@ -540,8 +541,8 @@ fn every_publisher_at_once_is_recognised_and_stored_once() {
     assert_eq!(told, must);
     let (conflicts, others): (Vec<&str>, Vec<&str>) =
         stored.dead.iter().map(|d| d.reason.as_str()).partition(|reason| reason.starts_with("conflict: "));
-    let broken = "malformed: topic `v3/app1@tenant1/devices/dev1/up`: expected `,` or `}` at line 79 column 5";
-    assert_eq!(others, [broken]);
+    let invalid = "malformed: topic `v3/app1@tenant1/devices/dev1/up`: expected `,` or `}` at line 79 column 5";
+    assert_eq!(others, [invalid]);
     // The samples of a birth and of data have one time and two values; they come in protobuf and in JSON.
     let two_values = " at 2017-02-03T17:55:02.122Z: 12.1 is stored, 12.3 came";
     assert!((1..=2).contains(&conflicts.len()) && conflicts.iter().all(|c| c.ends_with(two_values)), "{conflicts:?}");
@@ -767,8 +768,8 @@ fn what_sniff_prints_can_be_put_into_the_configuration() {
         ("garden/t1/temperature", "number", "1"),
         ("boards/b1", "json", "1"),
     ] {
-        let line = out.lines().find(|l| l.split_whitespace().next() == Some(topic)).unwrap_or_default();
-        assert_eq!(line.split_whitespace().collect::<Vec<_>>(), [topic, format, "1", readings], "{out}");
+        let shown = out.lines().find(|l| l.split_whitespace().next() == Some(topic)).unwrap_or_default();
+        assert_eq!(shown.split_whitespace().collect::<Vec<_>>(), [topic, format, "1", readings], "{out}");
     }
     let (_, lines) = out.split_once("For the configuration:\n\n").expect("the lines");
 
