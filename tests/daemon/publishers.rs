@@ -430,28 +430,8 @@ fn events(stored: &Stored, since: i64) -> Vec<String> {
     found
 }
 
-#[test]
-#[expect(clippy::too_many_lines, reason = "one broker and one daemon for all of it")]
-fn every_publisher_at_once_is_recognised_and_stored_once() {
-    let broker = Broker::new();
-    let since = now_micros();
-    let mut fixtures = fixtures();
-    let mut before = broker.publisher();
-    let mut sent = 0;
-    // The last state of nodes, descriptions, and an old value, which is no news.
-    for name in
-        ["zigbee2mqtt/07-bridge-state-v2", "tasmota/08-lwt", "shelly/07-online", "homie/07-property-description"]
-    {
-        let fixture = fixtures.remove(name).expect("the fixture");
-        before.send(&fixture.topic, &fixture.payload, 1, true);
-        sent += 1;
-    }
-    before.send("livingroom/sensor/livingroom_temperature/state", "19.9", 1, true);
-    sent += 1;
-    before.settle();
-
-    let mut daemon = Daemon::start(&format!("{CONFIG}{}", broker.section("home", "", "{ topic = \"#\" }")));
-    daemon.wait_state("home", "up");
+/// What each publisher sends: its captured messages, and some of them again, as it repeats them.
+fn messages(fixtures: BTreeMap<String, Fixture>) -> BTreeMap<String, Vec<(String, Vec<u8>)>> {
     let mut of_publishers: BTreeMap<String, Vec<(String, Vec<u8>)>> = BTreeMap::new();
     for fixture in fixtures.into_values() {
         let publisher = fixture.name.split('/').next().expect("a publisher").to_owned();
@@ -485,6 +465,31 @@ fn every_publisher_at_once_is_recognised_and_stored_once() {
     }
     let plain = PLAIN.map(|(topic, payload)| (topic.to_owned(), payload.to_vec()));
     of_publishers.insert("plain".into(), plain.to_vec());
+    of_publishers
+}
+
+#[test]
+fn every_publisher_at_once_is_recognised_and_stored_once() {
+    let broker = Broker::new();
+    let since = now_micros();
+    let mut fixtures = fixtures();
+    let mut before = broker.publisher();
+    let mut sent = 0;
+    // The last state of nodes, descriptions, and an old value, which is no news.
+    for name in
+        ["zigbee2mqtt/07-bridge-state-v2", "tasmota/08-lwt", "shelly/07-online", "homie/07-property-description"]
+    {
+        let fixture = fixtures.remove(name).expect("the fixture");
+        before.send(&fixture.topic, &fixture.payload, 1, true);
+        sent += 1;
+    }
+    before.send("livingroom/sensor/livingroom_temperature/state", "19.9", 1, true);
+    sent += 1;
+    before.settle();
+
+    let mut daemon = Daemon::start(&format!("{CONFIG}{}", broker.section("home", "", "{ topic = \"#\" }")));
+    daemon.wait_state("home", "up");
+    let of_publishers = messages(fixtures);
     sent += of_publishers.values().map(Vec::len).sum::<usize>();
     thread::scope(|scope| {
         for messages in of_publishers.values() {
@@ -768,8 +773,8 @@ fn what_sniff_prints_can_be_put_into_the_configuration() {
         ("garden/t1/temperature", "number", "1"),
         ("boards/b1", "json", "1"),
     ] {
-        let shown = out.lines().find(|l| l.split_whitespace().next() == Some(topic)).unwrap_or_default();
-        assert_eq!(shown.split_whitespace().collect::<Vec<_>>(), [topic, format, "1", readings], "{out}");
+        let told = out.lines().find(|l| l.split_whitespace().next() == Some(topic)).unwrap_or_default();
+        assert_eq!(told.split_whitespace().collect::<Vec<_>>(), [topic, format, "1", readings], "{out}");
     }
     let (_, lines) = out.split_once("For the configuration:\n\n").expect("the lines");
 
