@@ -20,6 +20,9 @@ const DIGEST: usize = 8;
 /// Bytes of a digest in the blobs of the first version, of which the first [`DIGEST`] count.
 const LONG_DIGEST: usize = 16;
 
+/// Messages that the tables keep room for in any case.
+const SPARE: usize = 1024;
+
 /// What a blob says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -98,9 +101,21 @@ impl Unconfirmed {
                 self.entries.remove(&key);
             }
         }
-        if self.order.len() > 2 * self.entries.len() + 1024 {
+        self.sweep();
+    }
+
+    /// Forgets the order of what is gone once it is most of it, and gives back the room that a burst has left behind.
+    fn sweep(&mut self) {
+        let room = 2 * self.entries.len() + SPARE;
+        if self.order.len() > room {
             let entries = &self.entries;
             self.order.retain(|(key, number)| entries.get(key).is_some_and(|entry| entry.number == *number));
+        }
+        if self.order.capacity() > 4 * room {
+            self.order.shrink_to(room);
+        }
+        if self.entries.capacity() > 4 * room {
+            self.entries.shrink_to(room);
         }
     }
 
@@ -115,16 +130,19 @@ impl Unconfirmed {
                 self.entries.remove(&key);
             }
         }
+        self.sweep();
     }
 
     /// The session is gone, and with it everything that the broker could send again.
     pub fn session_lost(&mut self, source: &Arc<str>) {
         self.entries.retain(|(s, _, _), _| s != source);
+        self.sweep();
     }
 
     /// The broker has sent again what it would: what an earlier process left behind and did not come is acknowledged.
     pub fn resumed(&mut self, source: &Arc<str>) {
         self.entries.retain(|(s, _, _), entry| s != source || !entry.loaded);
+        self.sweep();
     }
 
     /// Forgets sources that are no longer configured: nothing of them can come again.
@@ -294,6 +312,17 @@ mod tests {
         }
         assert_eq!(u.entries.len(), 10);
         assert!(u.order.len() <= 2 * 10 + 1024, "{}", u.order.len());
+    }
+
+    #[test]
+    fn a_burst_leaves_no_room_behind() {
+        let mut u = Unconfirmed::default();
+        u.committed((0..=u16::MAX - 1).map(|p| (home(), delivery(p, false, 1))));
+        let (entries, order) = (u.entries.capacity(), u.order.capacity());
+        let known: Vec<(u16, Digest)> = (1..=u16::MAX - 1).map(|p| (p, [1; 8])).collect();
+        u.confirmed(&home(), &known);
+        assert!(u.entries.capacity() < entries / 8 && u.order.capacity() < order / 8);
+        assert!(u.repeats(&home(), &delivery(0, true, 1)));
     }
 
     #[test]
