@@ -14,7 +14,8 @@ const BLOCK: i64 = 65_536 - 8;
 pub fn run(file: &Path) -> anyhow::Result<()> {
     let connection = bare::root(file.parent().unwrap_or(Path::new(".")))?;
     connection.execute_batch(&format!("ATTACH '{}' AS g (READ_ONLY)", file.display()))?;
-    let mut tables = connection.prepare("SELECT table_name FROM duckdb_tables() WHERE database_name = 'g' ORDER BY 1")?;
+    let mut tables =
+        connection.prepare("SELECT table_name FROM duckdb_tables() WHERE database_name = 'g' ORDER BY 1")?;
     let tables: Vec<String> = tables.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     let mut segments = Vec::new();
     for table in &tables {
@@ -25,7 +26,10 @@ pub fn run(file: &Path) -> anyhow::Result<()> {
         let rows = statement.query_map([], |row| {
             let (column, kind): (String, String) = (row.get(0)?, row.get(1)?);
             let what = format!("{table}.{column} {}", if kind == "VALIDITY" { "nulls" } else { "values" });
-            Ok(((row.get::<_, i64>(4)?, row.get::<_, i64>(5)?), (what, row.get::<_, String>(2)?, row.get::<_, i64>(3)?)))
+            Ok((
+                (row.get::<_, i64>(4)?, row.get::<_, i64>(5)?),
+                (what, row.get::<_, String>(2)?, row.get::<_, i64>(3)?),
+            ))
         })?;
         segments.extend(rows.collect::<Result<Vec<_>, _>>()?);
     }
