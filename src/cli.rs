@@ -13,7 +13,6 @@ use crate::budget::{heap, memory};
 use crate::codec::payload::Format;
 use crate::codec::topic::Pattern;
 use crate::config::{self, Config, ConfigErrors};
-
 use crate::service::{self, journal};
 use crate::source::{mqtt, ports};
 use crate::store::recovery::probe::{self, Task};
@@ -282,6 +281,10 @@ fn decode(args: DecodeArgs) -> u8 {
 fn sniff(args: SniffArgs) -> anyhow::Result<()> {
     if !matches!(args.mqtt.scheme(), "mqtt" | "mqtts") {
         anyhow::bail!("{}: expected mqtt://host:port or mqtts://host:port", args.mqtt);
+    }
+    if !args.mqtt.username().is_empty() || args.mqtt.password().is_some() {
+        // The command line can be read by everybody on the machine.
+        anyhow::bail!("user name and password belong into the files of --username-file and --password-file");
     }
     let url = args.mqtt.to_string();
     let config = config::Mqtt {

@@ -1,7 +1,6 @@
 //! The bounded channel from the sources to the store. What bounds it is permits: an envelope takes one for each of its
 //! rows, and its bytes from a second bound, and gives them back when it has been answered.
 
-use crate::reading::Digest;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use tokio::time::sleep;
 
 use crate::config;
 use crate::metrics::{Metrics, Shed};
-use crate::reading::{Decoded, Delivery, Envelope, Outcome};
+use crate::reading::{Decoded, Delivery, Digest, Envelope, Outcome};
 
 /// Bytes that a reading, an event or a dead letter is counted with, beside its text.
 const ROW_BYTES: usize = 96;

@@ -3,7 +3,6 @@
 
 mod tally;
 
-use crate::reading::Digest;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,7 +14,7 @@ use super::redelivery::Unconfirmed;
 use super::rolled::Rolled;
 pub use super::rows::{DeadRow, EventRow, HeldRow, Late, Row, UnsyncedRow};
 use crate::clock::Standing;
-use crate::reading::{Arrival, DeadLetter, DeadReason, Delivery, Envelope, Event, Reading, Timestamp, When};
+use crate::reading::{Arrival, DeadLetter, DeadReason, Delivery, Digest, Envelope, Event, Reading, Timestamp, When};
 
 /// A stamp that is taken moves behind the newest reading if that is at most this far ahead, in microseconds; beyond, the
 /// clock has stepped back and the next free stamp is looked for in the table.

@@ -1,5 +1,6 @@
 //! The formats of one source together, with what they remember of earlier messages.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::homie::Homie;
@@ -10,7 +11,10 @@ use super::the_things_stack::TheThingsStack;
 use super::theengs::Theengs;
 use super::{Format, Message, csv, esphome, influx_line, msgpack, number, senml, shelly, tasmota, zigbee2mqtt};
 use crate::codec::json;
-use crate::reading::Decoded;
+use crate::reading::{AVAILABILITY_EVENT, Decoded, When};
+
+/// Nodes of which is remembered whether they are there. Of further ones, what the broker has kept is news each time.
+const MAX_STATES: usize = 4_096;
 
 /// A message that the gateway should publish, so that a publisher tells again what was missed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +47,7 @@ pub struct Decoders {
     sparkplug_b: SparkplugB,
     the_things_stack: TheThingsStack,
     theengs: Theengs,
+    states: HashMap<Arc<str>, String>,
 }
 
 impl Decoders {
@@ -58,7 +63,7 @@ impl Decoders {
         }
         let taken_for = (format == Format::Auto).then(|| super::auto::recognise(message));
         let mut request = None;
-        let decoded = match taken_for.unwrap_or(format) {
+        let mut decoded = match taken_for.unwrap_or(format) {
             // Nothing is taken for it.
             Format::Auto | Format::Json => as_json(message),
             Format::Number => number::decode(message),
@@ -81,7 +86,27 @@ impl Decoders {
                 answer.decoded
             }
         };
+        self.leave_out_known_states(message.retain, &mut decoded);
         Output { decoded, taken_for, request }
+    }
+
+    /// A broker sends what it has kept with each subscription, and a connection that comes and goes makes many: that a node is
+    /// still there is no event.
+    fn leave_out_known_states(&mut self, retained: bool, decoded: &mut Decoded) {
+        decoded.events.retain(|event| {
+            if *event.kind != *AVAILABILITY_EVENT || event.when != When::Arrival {
+                return true;
+            }
+            if let Some(known) = self.states.get_mut(&event.node) {
+                let same = *known == event.data;
+                known.clone_from(&event.data);
+                return !(retained && same);
+            }
+            if self.states.len() < MAX_STATES {
+                self.states.insert(Arc::clone(&event.node), event.data.clone());
+            }
+            true
+        });
     }
 
     /// Forgets which messages were seen: the next ones may be among them and are not stored yet.
@@ -90,6 +115,7 @@ impl Decoders {
         self.theengs.forget_frames();
         self.the_things_stack.forget_frames();
         self.ruuvi.forget_frames();
+        self.states.clear();
     }
 }
 
@@ -99,4 +125,38 @@ fn as_json(message: &Message<'_>) -> Decoded {
         message.payload,
         &json::Options { node: &node, metric: message.metric, time: message.time, local: message.local },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::time::Local;
+    use crate::reading::{OFFLINE, ONLINE};
+
+    #[test]
+    fn what_the_broker_has_kept_of_a_node_is_told_once() {
+        let mut decoders = Decoders::new();
+        let mut told = |payload: &str, retain| {
+            let (topic, payload) = ("tele/plug/LWT", payload.as_bytes());
+            let message = Message { topic, payload, node: None, metric: None, time: None, local: Local::UTC, retain };
+            let events = decoders.decode(Format::Auto, &message).decoded.events;
+            events.into_iter().map(|e| e.data).collect::<Vec<_>>()
+        };
+        assert_eq!(told("Online", true), [ONLINE]);
+        assert_eq!(told("Online", true), [""; 0], "subscribed again");
+        assert_eq!(told("Online", false), [ONLINE], "it says so itself: it has started again");
+        assert_eq!(told("Offline", true), [OFFLINE]);
+        assert_eq!(told("Online", true), [ONLINE]);
+        decoders.forget_frames();
+        let message = Message {
+            topic: "tele/plug/LWT",
+            payload: b"Online",
+            node: None,
+            metric: None,
+            time: None,
+            local: Local::UTC,
+            retain: true,
+        };
+        assert_eq!(decoders.decode(Format::Auto, &message).decoded.events.len(), 1, "it may not be stored");
+    }
 }

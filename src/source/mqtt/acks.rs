@@ -1,11 +1,10 @@
 //! The acknowledgements of one connection in the order of receipt. Pure: no client, no clock.
 
-use crate::reading::Digest;
 use std::collections::VecDeque;
 
 use rumqttc::v5::mqttbytes::QoS;
 
-use crate::reading::Outcome;
+use crate::reading::{Digest, Outcome};
 
 /// What acknowledges one message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! Which acknowledgements the broker is known to have, so that the store can forget their messages. Pure.
 
-use crate::reading::Digest;
 use std::collections::{HashMap, VecDeque};
+
+use crate::reading::Digest;
 
 use super::acks::Ack;
 

@@ -2,7 +2,9 @@
 
 use rumqttc::v5::mqttbytes::v5::Publish;
 use rumqttc::v5::mqttbytes::{QoS, v5::SubscribeProperties};
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
+
+use crate::reading::Digest;
 
 use super::filters::Wanted;
 use super::message;
@@ -19,7 +21,7 @@ pub(super) struct Copies {
 
 #[derive(Debug)]
 struct Last {
-    digest: crate::reading::Digest,
+    digest: Digest,
     qos: QoS,
     through: Vec<usize>,
 }

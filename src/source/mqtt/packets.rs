@@ -144,7 +144,9 @@ impl Session<'_> {
         if let Some(digest) = &digest {
             source.confirm.sent_again(publish.pkid, *digest);
         }
-        if content.is_empty() {
+        // One that comes again may be empty because its first copy was remembered, and that one may still be on its way to the
+        // store: it goes behind it and is acknowledged when that is stored.
+        if content.is_empty() && !publish.dup {
             if answered {
                 source.acks.settled(ack);
             }

@@ -11,6 +11,7 @@ use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::mqttbytes::v5::SubscribeReasonCode;
 
 use super::{filters, message};
+use crate::codec::payload::Format;
 use crate::config;
 use crate::metrics::{DropReason, SourceState};
 use crate::pipeline::{Item, Notice};
@@ -84,6 +85,30 @@ fn what_the_store_does_not_take_is_sent_again() {
     one.answer(Outcome::Committed);
     two.answer(Outcome::Committed);
     gateway.wait_acked(3);
+}
+
+#[test]
+fn a_frame_that_comes_again_is_not_acknowledged_before_its_first_copy_is_stored() {
+    const UPLINK: &str = include_str!("../../../tests/fixtures/payloads/the-things-stack/02-dragino-lht65.json");
+    let topic = "v3/app@ttn/devices/lht65-4c84/up";
+    let mut broker = Broker::open();
+    let mut config = config(broker.port, &["v3/#", "s/{node}"]);
+    config.subscribe[0].format = Format::TheThingsStack;
+    let gateway = Gateway::ready(config);
+    gateway.wait_subscribed(&broker, "s/first");
+    broker.say(topic, UPLINK);
+    let first = gateway.next();
+    assert_eq!(first.content.readings.len(), 7);
+    broker.stop();
+    wait_until("nothing listens any more", || matches!(gateway.status.state(), SourceState::Down(_)));
+    broker.start();
+    // It is remembered and holds nothing new; were it acknowledged, a crash before the commit would lose it.
+    let again = gateway.next();
+    assert!(again.content.is_empty() && again.delivery.is_none());
+    assert_eq!(gateway.status.acked.get(), 1, "only the message before both");
+    first.answer(Outcome::Committed);
+    again.answer(Outcome::Committed);
+    gateway.wait_acked(2);
 }
 
 #[test]
