@@ -240,8 +240,9 @@ fn check(file: &Path) -> u8 {
             for warning in config.warnings() {
                 eprintln!("warning: {warning}");
             }
-            let text =
-                format!("{}: ok, {} serial and {} mqtt\n", file.display(), config.serial.len(), config.mqtt.len());
+            let (serial, modbus, mqtt) = (config.serial.len(), config.modbus.len(), config.mqtt.len());
+            let buses = if modbus == 0 { String::new() } else { format!(", {modbus} modbus") };
+            let text = format!("{}: ok, {serial} serial{buses} and {mqtt} mqtt\n", file.display());
             print(&(text + &memory::table(&config))).map_or_else(|e| fail(1, &e.to_string()), |()| 0)
         }
         Err(errors) => fail_config(&errors),

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use gadwall::config::{Config, ConfigErrors, Interval, Place, SerialFormat, Trust};
+use gadwall::codec::modbus::{Kind, Na, Order, Register};
+use gadwall::config::{Config, ConfigErrors, Interval, Modbus, Parity, Place, SerialFormat, Trust};
 
 /// Longest line that a person is shown about one mistake, in bytes; the name of a variable comes on top.
 const MAX_MESSAGE: usize = 2_000;
@@ -180,6 +181,9 @@ impl Printed {
             keys.extend(s.timezone.map(|zone| ("timezone", zone.name().into())));
             this.section("[[serial]]", &format!("SERIAL__{i}__"), keys);
         }
+        for (i, bus) in c.modbus.iter().enumerate() {
+            this.bus(i, bus);
+        }
         for (i, m) in c.mqtt.iter().enumerate() {
             let mut keys = vec![
                 ("name", m.name.as_str().into()),
@@ -223,6 +227,58 @@ impl Printed {
             this.section("[[quality]]", &format!("QUALITY__{i}__"), keys);
         }
         this
+    }
+
+    fn bus(&mut self, i: usize, bus: &Modbus) {
+        let parity = Parity::ALL.iter().find(|(_, parity)| *parity == bus.uart.parity).expect("it has a name").0;
+        let keys = vec![
+            ("name", bus.name.as_str().into()),
+            ("port", self.path(&bus.port)),
+            ("baud", (bus.uart.baud as usize).into()),
+            ("parity", parity.into()),
+            ("stop-bits", usize::from(bus.uart.stop_bits).into()),
+            ("timeout", duration(bus.timeout)),
+        ];
+        self.section("[[modbus]]", &format!("MODBUS__{i}__"), keys);
+        for (j, unit) in bus.units.iter().enumerate() {
+            let keys = vec![("id", usize::from(unit.id).into()), ("gap", usize::from(unit.gap).into())];
+            let variable = format!("MODBUS__{i}__UNIT__{j}__");
+            self.section("[[modbus.unit]]", &variable, keys);
+            for (k, register) in unit.registers.iter().enumerate() {
+                let keys = self.register(register);
+                self.section("[[modbus.unit.registers]]", &format!("{variable}REGISTERS__{k}__"), keys);
+            }
+        }
+    }
+
+    fn register(&mut self, register: &Register) -> Vec<(&'static str, Value)> {
+        let mut keys = vec![
+            ("node", (*register.node).into()),
+            ("metric", register.metric.as_str().into()),
+            ("address", usize::from(register.address).into()),
+            ("function", register.function.as_str().into()),
+            ("interval", duration(register.interval)),
+        ];
+        let order = Order::NAMED.iter().find(|(_, order)| *order == register.order).expect("it has a name").0;
+        keys.push(("order", order.into()));
+        match (register.kind, Kind::NAMED.iter().find(|(_, kind)| *kind == register.kind)) {
+            (Kind::Bit(bit), _) => keys.push(("bit", usize::from(bit).into())),
+            (_, named) => keys.push(("type", named.expect("it has a name").0.into())),
+        }
+        if !register.measure.is_empty() {
+            keys.push(("unit", register.measure.as_str().into()));
+        }
+        match register.na {
+            None => {}
+            Some(Na::Float(na)) => keys.push(("na", na.into())),
+            Some(Na::Integer(na)) => match u64::try_from(na) {
+                Ok(na) => keys.push(("na", Value::Whole(na))),
+                Err(_) => self.again = false,
+            },
+        }
+        // Of a fraction of integers it is not known how it was written.
+        self.again &= register.scale.is_one();
+        keys
     }
 
     fn section(&mut self, header: &str, variable: &str, keys: Vec<(&'static str, Value)>) {

@@ -12,6 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::env::{self, Variables};
 use super::error::{ConfigError, Place};
+use crate::codec::modbus::Decimal;
 
 /// Longest part of a value that a message shows, in characters.
 const MAX_SHOWN: usize = 80;
@@ -353,6 +354,33 @@ impl<'d> Entry<'d> {
                 _ => None,
             },
             Found::Variable(text) => text.parse().ok(),
+            Found::NotUtf8 => None,
+        }
+    }
+
+    /// The value as an integer, negative or not, if it is one; in the environment also with `0x` in front.
+    pub(super) fn integer(&self) -> Option<i128> {
+        match self.found {
+            Found::Value(value) => {
+                let number = value.get_ref().as_integer()?;
+                i128::from_str_radix(number.as_str(), number.radix()).ok()
+            }
+            Found::Variable(text) => match text.strip_prefix("0x") {
+                Some(digits) => i128::from_str_radix(digits, 16).ok(),
+                None => text.parse().ok(),
+            },
+            Found::NotUtf8 => None,
+        }
+    }
+
+    /// The value as the decimal number that was written, if it is one.
+    pub(super) fn decimal(&self) -> Option<Decimal> {
+        if let Some(integer) = self.integer() {
+            return Decimal::parse(&integer.to_string());
+        }
+        match self.found {
+            Found::Value(value) => Decimal::parse(value.get_ref().as_float()?.as_str()),
+            Found::Variable(text) => Decimal::parse(text),
             Found::NotUtf8 => None,
         }
     }

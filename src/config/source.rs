@@ -57,6 +57,42 @@ pub enum SerialFormat {
     JsonLines,
 }
 
+/// How a serial line is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uart {
+    /// `baud`: bits a second. 300 to 4,000,000.
+    pub baud: u32,
+    /// `data-bits`: 7 or 8.
+    pub data_bits: u8,
+    /// `parity`
+    pub parity: Parity,
+    /// `stop-bits`: 1 or 2.
+    pub stop_bits: u8,
+}
+
+impl Default for Uart {
+    fn default() -> Self {
+        Self { baud: 115_200, data_bits: 8, parity: Parity::None, stop_bits: 1 }
+    }
+}
+
+/// The bit behind the data of each byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Parity {
+    /// `"none"`: there is none.
+    #[default]
+    None,
+    /// `"even"`
+    Even,
+    /// `"odd"`
+    Odd,
+}
+
+impl Parity {
+    /// All with their names.
+    pub const ALL: [(&'static str, Self); 3] = [("none", Self::None), ("even", Self::Even), ("odd", Self::Odd)];
+}
+
 /// `[[mqtt]]`: one broker.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Mqtt {

@@ -226,6 +226,7 @@ struct Sources {
     metrics: Arc<Metrics>,
     stop: watch::Receiver<bool>,
     serial: Vec<(crate::config::Serial, Arc<SourceStatus>)>,
+    modbus: Vec<(crate::config::Modbus, Arc<SourceStatus>)>,
     mqtt: Vec<(crate::config::Mqtt, Arc<SourceStatus>)>,
 }
 
@@ -240,6 +241,8 @@ impl Sources {
         let add = |name: &str, kind, address| metrics.add_source(SourceStatus::new(Arc::from(name), kind, address));
         let serial =
             config.serial.iter().map(|c| (c.clone(), add(&c.name, "serial", c.port.display().to_string()))).collect();
+        let modbus =
+            config.modbus.iter().map(|c| (c.clone(), add(&c.name, "modbus", c.port.display().to_string()))).collect();
         let mqtt = config.mqtt.iter().map(|c| (c.clone(), add(&c.name, "mqtt", c.url.to_string()))).collect();
         Self {
             intake: intake.clone(),
@@ -247,12 +250,14 @@ impl Sources {
             metrics: Arc::clone(metrics),
             stop: stop.subscribe(),
             serial,
+            modbus,
             mqtt,
         }
     }
 
     fn names(&self) -> Vec<Arc<str>> {
         let serial = self.serial.iter().map(|(_, s)| Arc::clone(&s.name));
+        let serial = serial.chain(self.modbus.iter().map(|(_, s)| Arc::clone(&s.name)));
         serial.chain(self.mqtt.iter().map(|(_, s)| Arc::clone(&s.name))).collect()
     }
 
@@ -261,6 +266,18 @@ impl Sources {
         for (config, status) in self.serial {
             let name = Arc::clone(&status.name);
             let run = source::serial::run(
+                config,
+                self.intake.clone(),
+                self.clock.clone(),
+                Arc::clone(&self.metrics),
+                status,
+                self.stop.clone(),
+            );
+            tasks.push(tokio::spawn(watched(name, run, tx.clone())));
+        }
+        for (config, status) in self.modbus {
+            let name = Arc::clone(&status.name);
+            let run = source::modbus::run(
                 config,
                 self.intake.clone(),
                 self.clock.clone(),

@@ -23,6 +23,7 @@ mod invariants;
 mod json_lines;
 mod life;
 mod memory;
+mod modbus;
 mod mqtt;
 mod ports;
 mod publishers;

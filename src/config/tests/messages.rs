@@ -55,11 +55,11 @@ fn what_is_unknown() {
     );
     says(
         "\n[sotre]\npath = \"x\"\n",
-        "2: sotre: unknown section, expected one of: store, intake, clock, http, memory, log, serial, mqtt, quality",
+        "2: sotre: unknown section, expected one of: store, intake, clock, http, memory, log, serial, modbus, mqtt, quality",
     );
     says(
         "path = \"x\"\n",
-        "1: path: unknown key, expected one of: store, intake, clock, http, memory, log, serial, mqtt, quality",
+        "1: path: unknown key, expected one of: store, intake, clock, http, memory, log, serial, modbus, mqtt, quality",
     );
     says(
         "[clock]\n\"trust me\\n\" = 1\n",

@@ -5,7 +5,7 @@
 pub mod feed;
 mod open;
 mod outgoing;
-mod wire;
+pub(super) mod wire;
 
 use std::io;
 use std::path::PathBuf;
@@ -56,8 +56,9 @@ pub async fn run(
     stop: watch::Receiver<bool>,
 ) -> Result<(), Closed> {
     let mut port = Port::new(&config, intake, clock, metrics, status, stop);
+    let uart = config::Uart { baud: config.baud, ..config::Uart::default() };
     loop {
-        let Some(opened) = port.open(config.baud).await else { return Ok(()) };
+        let Some(opened) = port.open(uart).await else { return Ok(()) };
         match opened {
             Ok(mut wire) => {
                 port.opened();
@@ -130,8 +131,8 @@ impl Port {
     }
 
     /// Opens the port, however long the driver takes; `None` when the daemon stops.
-    async fn open(&mut self, baud: u32) -> Option<Result<Wire, String>> {
-        let mut opening = match Opening::begin(self.path.clone(), baud) {
+    async fn open(&mut self, uart: config::Uart) -> Option<Result<Wire, String>> {
+        let mut opening = match Opening::begin(self.path.clone(), uart) {
             Ok(opening) => opening,
             Err(reason) => return Some(Err(reason)),
         };
@@ -261,9 +262,10 @@ impl Port {
     }
 }
 
-fn lost(error: &io::Error) -> String {
+/// Why a port cannot be read or written any more, for a person.
+pub(super) fn lost(error: &io::Error) -> String {
     // EIO is what the kernel says of a device that is not there any more.
-    if error.raw_os_error() == Some(libc::EIO) {
+    if error.raw_os_error() == Some(libc::EIO) || error.kind() == io::ErrorKind::UnexpectedEof {
         "it was unplugged, or its other end was closed".into()
     } else if let Some(hangs) = error.get_ref().and_then(|e| e.downcast_ref::<Hangs>()) {
         hangs.to_string()
@@ -273,7 +275,7 @@ fn lost(error: &io::Error) -> String {
 }
 
 /// Ends when the daemon stops.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that the sender is gone, and with it whoever could say stop.
     let _ = stop.wait_for(|stop| *stop).await;
 }
