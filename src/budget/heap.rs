@@ -5,9 +5,11 @@
 #[cfg(target_env = "gnu")]
 const ARENAS: libc::c_int = 2;
 /// What is larger than this is mapped by itself and unmapped when it is freed, in bytes. Set once, or glibc would raise it to
-/// the largest block that was ever freed, up to 32 MB, and keep such blocks in the heap.
+/// the largest block that was ever freed, up to 32 MB, and keep such blocks in the heap. The size of the database's blocks
+/// (`BLOCK_SIZE` of the store): which thread has read one and which frees it changes all the time, and in the heaps they
+/// leave holes.
 #[cfg(target_env = "gnu")]
-const MAP_FROM: libc::c_int = 128 * 1024;
+const MAP_FROM: libc::c_int = 64 * 1024;
 /// Free bytes at the end of a heap above which they go back to the kernel at once.
 #[cfg(target_env = "gnu")]
 const TRIM_FROM: libc::c_int = 128 * 1024;

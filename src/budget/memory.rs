@@ -11,8 +11,9 @@ use crate::metrics::{Metrics, Shed};
 
 /// The heap is trimmed at most this often while memory is above its limit.
 const TRIM_EVERY: Duration = Duration::from_secs(10);
-/// And this often after a peak: when there is [`PEAK`] more than was left by the last trim.
-const TRIM_AFTER_PEAK: Duration = Duration::from_secs(60);
+/// And this often after a peak: when there is [`PEAK`] more than was left by the last trim. Often enough that the holes of
+/// one peak are gone before the next.
+const TRIM_AFTER_PEAK: Duration = Duration::from_secs(10);
 const PEAK: u64 = 4 * MB;
 
 const KB: u64 = 1_000;

@@ -21,6 +21,9 @@ const ADDED: u8 = 0;
 /// First byte of a blob: all that is remembered; what older commits say is void.
 const ALL: u8 = 1;
 
+/// Messages that the tables keep room for in any case.
+const SPARE: usize = 1024;
+
 type Key = (Arc<str>, u16, u16);
 
 #[derive(Debug)]
@@ -87,9 +90,21 @@ impl Unconfirmed {
                 self.entries.remove(&key);
             }
         }
-        if self.order.len() > 2 * self.entries.len() + 1024 {
+        self.sweep();
+    }
+
+    /// Forgets the order of what is gone once it is most of it, and gives back the room that a burst has left behind.
+    fn sweep(&mut self) {
+        let room = 2 * self.entries.len() + SPARE;
+        if self.order.len() > room {
             let entries = &self.entries;
             self.order.retain(|(key, number)| entries.get(key).is_some_and(|entry| entry.number == *number));
+        }
+        if self.order.capacity() > 4 * room {
+            self.order.shrink_to(room);
+        }
+        if self.entries.capacity() > 4 * room {
+            self.entries.shrink_to(room);
         }
     }
 
@@ -104,16 +119,19 @@ impl Unconfirmed {
                 self.entries.remove(&key);
             }
         }
+        self.sweep();
     }
 
     /// The session is gone, and with it everything that the broker could send again.
     pub fn session_lost(&mut self, source: &Arc<str>) {
         self.entries.retain(|(s, _, _), _| s != source);
+        self.sweep();
     }
 
     /// The broker has sent again what it would: what an earlier process left behind and did not come is acknowledged.
     pub fn resumed(&mut self, source: &Arc<str>) {
         self.entries.retain(|(s, _, _), entry| s != source || !entry.loaded);
+        self.sweep();
     }
 
     /// Forgets sources that are no longer configured: nothing of them can come again.
@@ -123,14 +141,13 @@ impl Unconfirmed {
 
     /// `commits.unconfirmed` of a commit that adds `added` and says everything else that is remembered as well.
     pub fn all_with(&self, added: &[(Arc<str>, Delivery)]) -> Vec<u8> {
-        let mut all: HashMap<Key, [u8; 16]> =
-            self.entries.iter().map(|(key, entry)| (key.clone(), entry.digest)).collect();
-        all.extend(added.iter().map(|(s, d)| ((Arc::clone(s), d.packet, d.part), d.digest)));
-        let all: Vec<(Arc<str>, Delivery)> = all
-            .into_iter()
-            .map(|((source, packet, part), digest)| (source, Delivery { packet, dup: false, digest, part }))
-            .collect();
-        encode(ALL, &all)
+        // The entries are not copied: there may be tens of thousands. Of equal keys the last to be added counts.
+        let latest: HashMap<(&str, u16, u16), &[u8; 16]> =
+            added.iter().map(|(source, d)| ((&**source, d.packet, d.part), &d.digest)).collect();
+        let kept =
+            self.entries.iter().map(|((source, packet, part), entry)| ((&**source, *packet, *part), &entry.digest));
+        let kept = kept.filter(|(key, _)| !latest.contains_key(key));
+        written(ALL, kept.chain(latest.iter().map(|(key, digest)| (*key, *digest))))
     }
 }
 
@@ -142,21 +159,27 @@ pub fn added(deliveries: &[(Arc<str>, Delivery)]) -> Option<Vec<u8>> {
 /// The kind; then for each source the length of its name, its name, the number of its entries (u32), and the entries;
 /// numbers are little-endian.
 pub fn encode(kind: u8, deliveries: &[(Arc<str>, Delivery)]) -> Vec<u8> {
-    let mut by_source: BTreeMap<&str, Vec<&Delivery>> = BTreeMap::new();
-    for (source, d) in deliveries {
-        by_source.entry(source).or_default().push(d);
+    written(kind, deliveries.iter().map(|(source, d)| ((&**source, d.packet, d.part), &d.digest)))
+}
+
+fn written<'a>(kind: u8, entries: impl Iterator<Item = ((&'a str, u16, u16), &'a [u8; 16])>) -> Vec<u8> {
+    let mut by_source: BTreeMap<&str, Vec<(u16, u16, &[u8; 16])>> = BTreeMap::new();
+    let mut count = 0;
+    for ((source, packet, part), digest) in entries {
+        by_source.entry(source).or_default().push((packet, part, digest));
+        count += 1;
     }
-    let mut out = Vec::with_capacity(deliveries.len() * ENTRY + 64);
+    let mut out = Vec::with_capacity(count * ENTRY + 64);
     out.push(kind);
     for (source, entries) in by_source {
         // Both fit: names have at most 128 bytes, and a batch has fewer messages than u32 has numbers.
         out.push(u8::try_from(source.len()).unwrap_or(u8::MAX));
         out.extend_from_slice(&source.as_bytes()[..source.len().min(usize::from(u8::MAX))]);
         out.extend_from_slice(&u32::try_from(entries.len()).unwrap_or(u32::MAX).to_le_bytes());
-        for d in entries {
-            out.extend_from_slice(&d.packet.to_le_bytes());
-            out.extend_from_slice(&d.part.to_le_bytes());
-            out.extend_from_slice(&d.digest);
+        for (packet, part, digest) in entries {
+            out.extend_from_slice(&packet.to_le_bytes());
+            out.extend_from_slice(&part.to_le_bytes());
+            out.extend_from_slice(digest);
         }
     }
     out
@@ -256,6 +279,25 @@ mod tests {
         }
         assert_eq!(u.entries.len(), 10);
         assert!(u.order.len() <= 2 * 10 + 1024, "{}", u.order.len());
+    }
+
+    #[test]
+    fn the_whole_memory_has_the_last_message_of_each_id_and_a_burst_leaves_no_room_behind() {
+        let mut u = Unconfirmed::default();
+        u.committed((0..=u16::MAX - 1).map(|p| (home(), delivery(p, false, 1))));
+        let (entries, order) = (u.entries.capacity(), u.order.capacity());
+        let known: Vec<(u16, [u8; 16])> = (1..=u16::MAX - 1).map(|p| (p, [1; 16])).collect();
+        u.confirmed(&home(), &known);
+        assert!(u.entries.capacity() < entries / 8 && u.order.capacity() < order / 8);
+        let whole = u.all_with(&[
+            (home(), delivery(0, false, 2)),
+            (home(), delivery(3, false, 4)),
+            (home(), delivery(3, false, 5)),
+        ]);
+        let mut found = decode(&whole[1..]);
+        found.sort_by_key(|(_, d)| d.packet);
+        assert_eq!(found, [(home(), delivery(0, false, 2)), (home(), delivery(3, false, 5))]);
+        assert!(u.repeats(&home(), &delivery(0, true, 1)), "it was asked and not changed");
     }
 
     #[test]
