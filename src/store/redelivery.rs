@@ -162,8 +162,11 @@ pub fn encode(kind: u8, deliveries: &[(Arc<str>, Delivery)]) -> Vec<u8> {
     written(kind, deliveries.iter().map(|(source, d)| ((&**source, d.packet, d.part), &d.digest)))
 }
 
+/// Packet id, part and digest.
+type Written<'a> = (u16, u16, &'a [u8; 16]);
+
 fn written<'a>(kind: u8, entries: impl Iterator<Item = ((&'a str, u16, u16), &'a [u8; 16])>) -> Vec<u8> {
-    let mut by_source: BTreeMap<&str, Vec<(u16, u16, &[u8; 16])>> = BTreeMap::new();
+    let mut by_source: BTreeMap<&str, Vec<Written<'_>>> = BTreeMap::new();
     let mut count = 0;
     for ((source, packet, part), digest) in entries {
         by_source.entry(source).or_default().push((packet, part, digest));
@@ -284,9 +287,9 @@ mod tests {
     #[test]
     fn the_whole_memory_has_the_last_message_of_each_id_and_a_burst_leaves_no_room_behind() {
         let mut u = Unconfirmed::default();
-        u.committed((0..=u16::MAX - 1).map(|p| (home(), delivery(p, false, 1))));
+        u.committed((0..u16::MAX).map(|p| (home(), delivery(p, false, 1))));
         let (entries, order) = (u.entries.capacity(), u.order.capacity());
-        let known: Vec<(u16, [u8; 16])> = (1..=u16::MAX - 1).map(|p| (p, [1; 16])).collect();
+        let known: Vec<(u16, [u8; 16])> = (1..u16::MAX).map(|p| (p, [1; 16])).collect();
         u.confirmed(&home(), &known);
         assert!(u.entries.capacity() < entries / 8 && u.order.capacity() < order / 8);
         let whole = u.all_with(&[
