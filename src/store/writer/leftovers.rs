@@ -16,10 +16,10 @@ use crate::budget::memory::anonymous;
 
 /// Anonymous memory beside the database's buffers above which it is worth the blocks that have to be read again. An ordinary
 /// gateway does not get there.
-const ABOVE: u64 = 20_000_000;
+const ABOVE: u64 = 12_000_000;
 
 /// How often the memory is looked at, and how often it is done at most.
-const EVERY: Duration = Duration::from_secs(30);
+const EVERY: Duration = Duration::from_secs(15);
 
 /// It waits for a checkpoint: rows in the log are in buffers that would have to be written to the temporary file.
 const LOG: u64 = 512 * 1024;
