@@ -8,12 +8,14 @@ mod publishers;
 mod table;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 
+use hub::{Hub, Tally};
 use machine::Machine;
 use parts::{PARTS, Site};
 use table::Table;
@@ -26,15 +28,40 @@ struct Options {
     parts: Vec<String>,
 }
 
+/// Waits this long for batches to be acknowledged where there is no board.
+const HUB_WITHIN: Duration = Duration::from_secs(300);
+
 fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [command, socket, batches] = arguments.as_slice()
+        && command == "hub"
+    {
+        return hub_alone(Path::new(socket), batches).map_or_else(complain, |()| ExitCode::SUCCESS);
+    }
     match options().and_then(|options| run(&options)) {
         Ok(0) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("board: {error:#}");
-            ExitCode::from(2)
-        }
+        Err(error) => complain(error),
     }
+}
+
+fn complain(error: anyhow::Error) -> ExitCode {
+    eprintln!("board: {error:#}");
+    ExitCode::from(2)
+}
+
+/// `hub SOCKET N`: the hub alone behind a socket, for deploy/ci-aarch64; prints the readings of N acknowledged batches.
+fn hub_alone(socket: &Path, batches: &str) -> anyhow::Result<()> {
+    let (batches, tally) = (batches.parse()?, Tally::default());
+    let hub = Hub::plug(socket, &tally, 1_760_000_000, batches, Duration::ZERO)?;
+    let end = Instant::now() + HUB_WITHIN;
+    while tally.acked() < batches {
+        ensure!(Instant::now() < end, "{} of {batches} batches were acknowledged", tally.acked());
+        thread::sleep(Duration::from_millis(50));
+    }
+    drop(hub);
+    println!("{}", tally.readings());
+    Ok(())
 }
 
 fn options() -> anyhow::Result<Options> {

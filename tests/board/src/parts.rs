@@ -389,6 +389,7 @@ fn load(site: &mut Site, table: &mut Table) -> anyhow::Result<()> {
     site.messages += publishers.stop()?;
     site.hub = None;
     let cpu = (last.processor - first.processor) as f64 / 10.0 / elapsed;
+    table.figure("load", "batches that the hub sent again, so far", site.tally.again());
     table.figure("load", "time", format!("{:.0} min", elapsed / 60.0));
     table.figure("load", "readings a second", format!("{:.0}", stored as f64 / elapsed));
     table.check("load", "anonymous memory, the most", "56 MB", mb(anonymous), anonymous <= 56_000_000);
