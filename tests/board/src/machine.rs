@@ -15,8 +15,29 @@ const BOOT_WITHIN: Duration = Duration::from_secs(900);
 const CARD: &str =
     "throttling.bps-write=10000000,throttling.iops-write=500,throttling.bps-read=22000000,throttling.iops-read=1500";
 
+/// What is emulated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Four Cortex-A53, as on a Pi Zero 2 W, and a device tree without a clock.
+    Board,
+    /// A PC of the same size.
+    Pc,
+}
+
+impl Kind {
+    /// By Debian's name of its architecture.
+    pub fn named(name: &str) -> anyhow::Result<Self> {
+        match name {
+            "arm64" => Ok(Self::Board),
+            "amd64" => Ok(Self::Pc),
+            _ => bail!("{name}: expected arm64 or amd64"),
+        }
+    }
+}
+
 /// A board that may be on or off. What it has written stays while this value lives.
 pub struct Machine {
+    kind: Kind,
     image: PathBuf,
     folder: PathBuf,
     port: u16,
@@ -26,14 +47,16 @@ pub struct Machine {
 
 impl Machine {
     /// A board with a fresh card. `image` has what tests/board/image made; `folder`, which must not exist, gets the rest.
-    pub fn new(image: &Path, folder: &Path) -> anyhow::Result<Self> {
+    pub fn new(kind: Kind, image: &Path, folder: &Path) -> anyhow::Result<Self> {
         fs::create_dir(folder).with_context(|| folder.display().to_string())?;
         let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        let machine = Self { image: image.to_owned(), folder: folder.to_owned(), port, qemu: None, boots: 0 };
+        let machine = Self { kind, image: image.to_owned(), folder: folder.to_owned(), port, qemu: None, boots: 0 };
         let card = machine.path("card.qcow2");
         let disk = image.join("disk.img");
         done(Command::new("qemu-img").args(["create", "-q", "-f", "qcow2", "-F", "raw", "-b"]).arg(disk).arg(&card))?;
-        machine.describe()?;
+        if kind == Kind::Board {
+            machine.describe()?;
+        }
         Ok(machine)
     }
 
@@ -47,16 +70,24 @@ impl Machine {
     }
 
     fn qemu(&self) -> Command {
-        let mut qemu = Command::new("qemu-system-aarch64");
-        qemu.args(["-machine", "virt", "-cpu", "cortex-a53", "-smp", "4", "-m", "512"]).args([
-            "-accel",
-            "tcg,thread=multi",
-            "-display",
-            "none",
-            "-monitor",
-            "none",
-        ]);
+        let mut qemu;
+        match self.kind {
+            Kind::Board => {
+                qemu = Command::new("qemu-system-aarch64");
+                qemu.args(["-machine", "virt", "-cpu", "cortex-a53", "-accel", "tcg,thread=multi"]);
+            }
+            Kind::Pc => {
+                qemu = Command::new("qemu-system-x86_64");
+                qemu.args(["-machine", "q35", "-cpu", "max", "-accel", "kvm", "-accel", "tcg,thread=multi"]);
+            }
+        }
+        qemu.args(["-smp", "4", "-m", "512", "-display", "none", "-monitor", "none"]);
         qemu
+    }
+
+    /// What it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// A file of this board's.
@@ -75,10 +106,16 @@ impl Machine {
         let began = Instant::now();
         self.boots += 1;
         let mut qemu = self.qemu();
-        qemu.arg("-dtb").arg(self.path("board.dtb"));
+        let console = match self.kind {
+            Kind::Board => {
+                qemu.arg("-dtb").arg(self.path("board.dtb"));
+                "ttyAMA0"
+            }
+            Kind::Pc => "ttyS0",
+        };
         qemu.arg("-kernel").arg(self.image.join("vmlinuz"));
         qemu.arg("-initrd").arg(self.image.join("initrd.img"));
-        qemu.arg("-append").arg(format!("root=/dev/vda rw console=ttyAMA0 {more}"));
+        qemu.arg("-append").arg(format!("root=/dev/vda rw console={console} {more}"));
         // No host cache, and metadata of the image that is written at a flush: what was not flushed may be gone after a
         // power cut, as with a card.
         qemu.arg("-drive").arg(format!(
@@ -93,7 +130,7 @@ impl Machine {
         qemu.arg("-chardev").arg(format!("socket,id=usb,path={},server=on,wait=off", self.usb().display()));
         qemu.arg("-serial").arg(format!("file:{}", self.path(&format!("console-{}", self.boots)).display()));
         qemu.stdin(Stdio::null()).stdout(Stdio::null()).stderr(File::create(self.path("qemu.log"))?);
-        self.qemu = Some(qemu.spawn().context("qemu-system-aarch64")?);
+        self.qemu = Some(qemu.spawn().context("qemu")?);
         while !self.ssh("true").output()?.status.success() {
             if let Some(status) = self.qemu.as_mut().expect("it was just started").try_wait()? {
                 let log = fs::read_to_string(self.path("qemu.log")).unwrap_or_default();

@@ -16,11 +16,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail, ensure};
 
 use hub::{Hub, Tally};
-use machine::Machine;
+use machine::{Kind, Machine};
 use parts::{PARTS, Site};
 use table::Table;
 
 struct Options {
+    machine: Kind,
     image: PathBuf,
     package: PathBuf,
     load: Duration,
@@ -67,9 +68,11 @@ fn hub_alone(socket: &Path, batches: &str) -> anyhow::Result<()> {
 fn options() -> anyhow::Result<Options> {
     let mut arguments = std::env::args().skip(1);
     let mut next = || arguments.next();
+    let machine = Kind::named(&next().context("the architecture")?)?;
     let image = PathBuf::from(next().context("the folder of the image")?);
     let package = PathBuf::from(next().context("the package")?);
-    let mut options = Options { image, package, load: Duration::from_secs(3600), keep: false, parts: Vec::new() };
+    let mut options =
+        Options { machine, image, package, load: Duration::from_secs(3600), keep: false, parts: Vec::new() };
     while let Some(argument) = next() {
         match argument.as_str() {
             "--load-minutes" => {
@@ -91,7 +94,7 @@ fn options() -> anyhow::Result<Options> {
 fn run(options: &Options) -> anyhow::Result<usize> {
     let folder = options.image.join(format!("run-{}", std::process::id()));
     let mut table = Table::default();
-    let mut site = Site::new(Machine::new(&options.image, &folder)?, &options.package, options.load);
+    let mut site = Site::new(Machine::new(options.machine, &options.image, &folder)?, &options.package, options.load);
     for (name, part) in PARTS {
         // Every part needs a board with the gateway on it.
         let base = matches!(name, "boot" | "install");

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail, ensure};
 
 use crate::hub::{Hub, RECORDS, Tally};
-use crate::machine::Machine;
+use crate::machine::{Kind, Machine};
 use crate::memory::{Usage, mb};
 use crate::publishers::{self, Publishers};
 use crate::table::Table;
@@ -199,6 +199,10 @@ fn install(site: &mut Site, table: &mut Table) -> anyhow::Result<()> {
     site.board.run(&format!(
         "cat >>/etc/gadwall/gadwall.toml <<'END'\n{config}\nEND\ngadwall check /etc/gadwall/gadwall.toml"
     ))?;
+    if site.board.kind() == Kind::Pc {
+        // It has a clock that goes on without power, which a Pi has not.
+        site.board.run("sed -i 's/^trust = .*/trust = \"synchronised\"/' /etc/gadwall/gadwall.toml")?;
+    }
     site.board.run("systemctl restart gadwall")?;
     soon("both sources", SOON, || Ok(site.source("hub")? == "up" && site.source("home")? == "up"))?;
     table.figure("install", "sources", "hub up, home up");
@@ -235,15 +239,7 @@ fn look(site: &mut Site, table: &mut Table) -> anyhow::Result<()> {
     table.equal("look", "curl localhost:8080/healthz", "200", health.trim());
     let stats = site.board.json("/stats")?;
     println!("{stats:#}");
-    table.equal(
-        "look",
-        "/stats: readings dropped",
-        "0",
-        &stats["readings"]["dropped"]["total"]
-            .as_u64()
-            .or(stats["readings"]["dropped"].as_u64())
-            .map_or_else(|| stats["readings"]["dropped"].to_string(), |n| n.to_string()),
-    );
+    table.equal("look", "/stats: readings dropped", "0", &stats["readings"]["dropped"].to_string());
     let ports = site.board.see("gadwall ports")?;
     table.check(
         "look",
