@@ -44,7 +44,7 @@ fn messages(c: &mut Criterion) {
     group.bench_function("bare number", |b| b.iter(|| decode(black_box(b"21.53"), &bare)));
     group.finish();
 
-    let lines = JsonLines::new("pico", "time", "node");
+    let mut lines = JsonLines::new("pico", "time", "node");
     assert_eq!(lines.line(LINE.as_bytes(), Local::UTC).readings.len(), 3);
     let mut group = c.benchmark_group("json_lines");
     group.throughput(Throughput::Elements(3));

@@ -7,7 +7,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use url::Url;
 
 use crate::budget::{heap, memory};
@@ -88,6 +89,13 @@ enum Command {
     /// Open a database as a start does and say what came of it, as one line of JSON: what a starting daemon runs first.
     #[command(hide = true)]
     ProbeStore(ProbeArgs),
+    /// Write the manual pages and the completions of shells into a folder that is there: what a package ships.
+    #[command(hide = true)]
+    Generate {
+        /// The folder.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -174,6 +182,7 @@ pub fn run() -> u8 {
         Command::Doctor { file, yes } => return doctor(&file, yes),
         Command::Compact { database, config } => return compact(database, &config),
         Command::ProbeStore(args) => print(&(probe::answer(args.path, args.memory_limit, args.task.task()) + "\n")),
+        Command::Generate { folder } => generate(&folder).map_err(Into::into),
     };
     match result {
         Ok(()) => 0,
@@ -283,6 +292,15 @@ fn compact(database: Option<PathBuf>, file: &Path) -> u8 {
     }
 }
 
+/// One manual page for the program and one for each command that is shown, and a file for each shell that Debian has a place for.
+fn generate(folder: &Path) -> io::Result<()> {
+    clap_mangen::generate_to(Cli::command(), folder)?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut Cli::command(), "gadwall", folder)?;
+    }
+    Ok(())
+}
+
 fn print(text: &str) -> anyhow::Result<()> {
     match io::stdout().lock().write_all(text.as_bytes()) {
         // `gadwall print-config | head` is no failure.
@@ -306,7 +324,6 @@ fn fail(status: u8, text: &str) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -325,5 +342,24 @@ mod tests {
             Command::Compact { database: None, config } if config == Path::new(DEFAULT_CONFIG)
         ));
         assert!(Cli::try_parse_from(["gadwall", "compact", "g.duckdb", "--config", "x.toml"]).is_err());
+    }
+
+    #[test]
+    fn each_command_has_its_page_and_each_shell_its_completions() {
+        let folder = tempfile::tempdir().unwrap();
+        generate(folder.path()).unwrap();
+        let names: Vec<String> = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        for command in Cli::command().get_subcommands() {
+            let page = format!("gadwall-{}.1", command.get_name());
+            assert_eq!(names.contains(&page), !command.is_hide_set(), "{page}");
+        }
+        for file in ["gadwall.1", "gadwall.bash", "_gadwall", "gadwall.fish"] {
+            assert!(names.iter().any(|name| name == file), "{file}");
+        }
+        let page = std::fs::read_to_string(folder.path().join("gadwall-run.1")).unwrap();
+        assert!(page.contains("/etc/gadwall/gadwall.toml"), "{page}");
     }
 }

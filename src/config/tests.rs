@@ -306,7 +306,7 @@ fn warnings_name_what_is_likely_not_meant() {
     assert_eq!(
         parsed(&text).warnings(),
         [
-            "memory.limit = \"64MB\": the parts may need about 129MB together, and where they do, queries and then readings are \
+            "memory.limit = \"64MB\": the parts may need about 141MB together, and where they do, queries and then readings are \
              refused; make them smaller (gadwall check lists them), or the limit larger",
             "http.listen = \"0.0.0.0:80\": the token and all answers cross the network unencrypted; a proxy with TLS in \
              front of a loopback address is safer",

@@ -460,7 +460,11 @@ fn decode_prints_what_a_port_would_store() {
         &["--json", "--name", "cobs", "--format", "json", "--framing", "cobs", "--crc", "crc-16/modbus"],
         COBS_JSON,
     );
-    assert_eq!(text(&out.stdout), "{\"node\":\"cobs\",\"metric\":\"v\",\"value\":21.5,\"unit\":null,\"time\":null}\n");
+    assert_eq!(
+        text(&out.stdout),
+        "{\"node\":\"cobs\",\"metric\":\"v\",\"value\":21.5,\"unit\":null,\"time\":null}\n\
+         {\"node\":\"cobs\",\"event\":\"s\",\"data\":\"t1\",\"time\":null}\n"
+    );
     let layout = "u16 node, i16 temperature * 0.01 degC";
     let hex = ["--json", "--hex", "--format", "layout", "--layout", layout];
     let line = "{\"node\":\"17\",\"metric\":\"temperature\",\"value\":21.5,\"unit\":\"degC\",\"time\":null}\n";

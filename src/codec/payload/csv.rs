@@ -12,6 +12,7 @@
 //!   are both; without a header a first cell (behind the time) that is text. Else the pattern's node, or the topic.
 //! - **Metrics and units** by the header's names ([`names`]): `temperature [degC]`, `temp_c`.
 //! - Numbers and switches are readings, empty cells and words such as `NaN` nothing, other texts events of their column's kind.
+//! - Rows without a time have the arrival, a microsecond apart in their order.
 //! - A row with more or fewer cells than the header is a dead letter, empty cells at its end aside: a row that was cut would be
 //!   stored wrong. After [`MAX_UNFIT`] such rows in turn the header is forgotten.
 
@@ -31,7 +32,7 @@ use crate::reading::{DeadLetter, DeadReason, Decoded, When};
 use columns::{Column, Role};
 
 mod columns;
-mod times;
+pub(super) mod times;
 
 /// Cells of a row; a longer row is a dead letter.
 pub const MAX_COLUMNS: usize = 256;
@@ -139,6 +140,7 @@ impl Rows {
         let mut rows = 0_usize;
         let whole = self.each_record(text, |rows_, record, line| {
             rows += 1;
+            found.next_row();
             if let Err((reason, detail)) = rows_.row(record, local, &mut found) {
                 faults += 1;
                 if faults <= MAX_BAD_ROWS {

@@ -15,7 +15,7 @@ use super::sds011::Sds011;
 use super::senseair_s8::SenseairS8;
 use crate::codec::hub_lines::HubLines;
 use crate::codec::json;
-use crate::codec::json_lines::JsonLines;
+use crate::codec::json_lines::{DEFAULT_TIME, JsonLines};
 use crate::codec::payload::csv::{self, Rows};
 use crate::codec::payload::found::refused;
 use crate::codec::payload::{self, Decoders, Message};
@@ -62,7 +62,7 @@ struct Content {
 #[derive(Debug)]
 enum Payload {
     Hub(Box<HubLines>),
-    Json { lines: JsonLines, time: String, objects_only: bool },
+    Json { lines: JsonLines, time: Option<String>, objects_only: bool },
     Rows(Rows),
     Layout(Layout),
     Other(payload::Format, Box<Decoders>),
@@ -246,9 +246,8 @@ impl Payload {
             Format::HubLines => Self::Hub(Box::default()),
             Format::Layout => Self::Layout(keys.layout.clone().expect("the layout was checked")),
             format if format.is_json() => {
-                let time = named(&keys.time, "time");
-                let lines = JsonLines::new(source, &time, &named(&keys.node, "node"));
-                Self::Json { lines, time, objects_only: format == Format::JsonLines }
+                let lines = JsonLines::new(source, &named(&keys.time, DEFAULT_TIME), &named(&keys.node, "node"));
+                Self::Json { lines, time: keys.time.clone(), objects_only: format == Format::JsonLines }
             }
             format if format.is_csv() => Self::Rows(Rows::new(csv::Options {
                 node: source.to_owned(),
@@ -277,7 +276,7 @@ impl Payload {
             Self::Json { lines, objects_only: true, .. } => lines.line(bytes, local),
             Self::Json { lines, .. } if bytes.trim_ascii().starts_with(b"{") => lines.line(bytes, local),
             Self::Json { time, .. } => {
-                json::decode(bytes, &json::Options { node: source, metric: None, time: Some(time), local })
+                json::decode(bytes, &json::Options { node: source, metric: None, time: time.as_deref(), local })
             }
             Self::Rows(rows) => match std::str::from_utf8(bytes) {
                 Ok(text) => {
