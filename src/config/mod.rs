@@ -26,7 +26,7 @@ mod warnings;
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use modbus::Modbus;
 pub use quality::{Interval, Quality};
-pub use source::{Mqtt, Parity, Serial, SerialFormat, Subscription, Uart};
+pub use source::{Mqtt, Parity, Serial, Subscription, Uart};
 
 use std::ffi::OsString;
 use std::fs::File;

@@ -8,3 +8,4 @@ pub mod modbus;
 pub mod mqtt;
 pub mod ports;
 pub mod serial;
+pub mod sniff;

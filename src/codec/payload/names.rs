@@ -12,6 +12,7 @@
 
 use std::borrow::Cow;
 
+use super::fields::DEPENDS;
 use super::vocabulary::{Term, converts, entry, is_unit, spelled};
 
 /// Short forms and other spellings, without `_`.
@@ -105,6 +106,10 @@ const LONGEST: usize = 64;
 
 /// The vocabulary's metric for a name; `None` for one that it does not know.
 pub fn metric_of(name: &str) -> Option<&'static str> {
+    // Most are there as they are.
+    if let Some((metric, _)) = entry(name) {
+        return Some(metric);
+    }
     let name = plain(name)?;
     if let Some((metric, _)) = entry(&name) {
         return Some(metric);
@@ -137,6 +142,47 @@ pub fn term(own: &str) -> Term<'_> {
         return term;
     }
     Term { unit: unit_of_last_word(own).map(Cow::Borrowed), ..Term::unknown(own) }
+}
+
+/// The metric and unit of a value by its path (`bme280.temp`): its last part, or its last two (`wind.speed`), as [`term`] has them,
+/// behind what stands before. A last part `value` is left out where the one before is known (`temperature.value`).
+/// Names of which only the place tells what they measure ([`DEPENDS`]) have no unit.
+pub fn at_path(path: &str) -> Term<'_> {
+    let stem = match path.rsplit_once('.') {
+        Some((above, "value" | "Value")) if !above.is_empty() => above,
+        _ => path,
+    };
+    let last = stem.rfind('.').map_or(0, |at| at + 1);
+    let two = stem[..last.saturating_sub(1)].rfind('.').map_or(0, |at| at + 1);
+    let behind = |from: usize, term: Term<'_>| {
+        let unit = term.unit.filter(|_| !DEPENDS.contains(&&*term.metric));
+        let metric = format!("{}{}", &stem[..from], term.metric);
+        Term { metric: Cow::Owned(metric), unit, factor: term.factor, offset: term.offset }
+    };
+    // Both together are a name only where they are the vocabulary's: `r.h` is no humidity.
+    if two < last
+        && let Some((metric, _)) = plain(&stem[two..]).as_deref().and_then(entry)
+    {
+        return behind(two, Term::named(metric));
+    }
+    let part = &stem[last..];
+    if let Some(metric) = metric_of(part) {
+        return behind(last, Term::named(metric));
+    }
+    let term = term(part);
+    if *term.metric != *part {
+        return behind(last, term);
+    }
+    let word = part.rsplit('_').next().unwrap_or_default();
+    Term { metric: path.into(), unit: term.unit.filter(|_| !DEPENDS.contains(&word)), factor: 1.0, offset: 0.0 }
+}
+
+/// The metric and unit of a value that stands beside its unit (`{"temperature": {"value": 70, "unit": "F"}}`).
+pub fn at_path_in<'a>(path: &'a str, unit: &str) -> Term<'a> {
+    let term = at_path(path);
+    // The unit is that of the name alone, whatever stands before it.
+    let kind = term.metric.rsplit('.').next().unwrap_or_default().to_owned();
+    Term::of_kind(term.metric, &kind, unit)
 }
 
 /// The metric of a field whose unit the publisher tells apart from its name.
@@ -288,6 +334,40 @@ mod tests {
         let (metric, unit, value) = shown("temp_f");
         assert_eq!((&*metric, unit.as_deref()), ("temperature", Some("degC")));
         assert!((value - 37.777_777_8).abs() < 1e-6, "{value}");
+    }
+
+    #[test]
+    fn a_path_is_known_by_its_last_parts() {
+        for (path, metric, unit, value) in [
+            ("temperature", "temperature", Some("degC"), 100.0),
+            ("bme280.temp", "bme280.temperature", Some("degC"), 100.0),
+            ("temperature.value", "temperature", Some("degC"), 100.0),
+            ("kitchen.hum.value", "kitchen.humidity", Some("%"), 100.0),
+            ("wind.speed", "wind_speed", Some("m/s"), 100.0),
+            ("battery.voltage", "battery_voltage", Some("V"), 100.0),
+            ("PM2.5", "pm2_5", Some("ug/m3"), 100.0),
+            ("air.pm2.5", "air.pm2_5", Some("ug/m3"), 100.0),
+            ("bme280.pressure_pa", "bme280.pressure", Some("hPa"), 1.0),
+            ("env.outside_temperature", "env.outside_temperature", Some("degC"), 100.0),
+            ("list.0", "list.0", None, 100.0),
+            ("a.value", "a.value", None, 100.0),
+            ("value", "value", None, 100.0),
+            // Where it stands tells what it is.
+            ("gas", "gas", None, 100.0),
+            ("fan.speed", "fan.speed", None, 100.0),
+            ("fan_speed", "fan_speed", None, 100.0),
+            ("", "", None, 100.0),
+            (".", ".", None, 100.0),
+            (".value", ".value", None, 100.0),
+        ] {
+            let term = at_path(path);
+            assert_eq!((&*term.metric, term.unit.as_deref(), term.converted(100.0)), (metric, unit, value), "{path}");
+        }
+        let term = at_path_in("oven.temperature.value", "°F");
+        assert_eq!((&*term.metric, term.unit.as_deref()), ("oven.temperature", Some("degC")));
+        assert_eq!(term.converted(212.0), 100.0);
+        let term = at_path_in("tank.value", "L");
+        assert_eq!((&*term.metric, term.unit.as_deref(), term.converted(2.0)), ("tank.value", Some("L"), 2.0));
     }
 
     #[test]

@@ -5,6 +5,7 @@
 pub mod feed;
 mod open;
 mod outgoing;
+mod poll;
 pub(super) mod wire;
 
 use std::io;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use feed::{Feed, Word};
+use poll::Poll;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
@@ -56,9 +58,8 @@ pub async fn run(
     stop: watch::Receiver<bool>,
 ) -> Result<(), Closed> {
     let mut port = Port::new(&config, intake, clock, metrics, status, stop);
-    let uart = config::Uart { baud: config.baud, ..config::Uart::default() };
     loop {
-        let Some(opened) = port.open(uart).await else { return Ok(()) };
+        let Some(opened) = port.open(config.uart).await else { return Ok(()) };
         match opened {
             Ok(mut wire) => {
                 port.opened();
@@ -99,6 +100,8 @@ struct Port {
     // How long a stop waits; shorter in tests.
     drain: Duration,
     feed: Feed,
+    // Of a device that has to be asked.
+    poll: Option<Poll>,
     words: UnboundedReceiver<Word>,
     status: Arc<SourceStatus>,
     stop: watch::Receiver<bool>,
@@ -121,6 +124,7 @@ impl Port {
             path: config.port.clone(),
             silence: config.silence,
             drain: DRAIN,
+            poll: Poll::new(config.protocol.keys().format, config.interval, Instant::now()),
             feed: Feed::new(config, intake, clock, metrics, Arc::clone(&status), tx),
             words,
             status,
@@ -209,12 +213,17 @@ impl Port {
         let mut stalled_at = None;
         let mut drained_by = None;
         self.feed.connected();
+        if let Some(poll) = &mut self.poll {
+            poll.connected(Instant::now());
+        }
         loop {
             self.feed.tell_time();
             if drained_by.is_some() && self.feed.is_answered() {
                 return Ok(Gone::Stop);
             }
             let writing = !self.feed.out().is_empty();
+            let idle_at = self.feed.idle_at().map(Instant::from_std);
+            let ask_at = self.poll.as_ref().map(Poll::at);
             let stalled = if writing { *stalled_at.get_or_insert_with(|| after(STALLED)) } else { silent_at };
             tokio::select! {
                 biased;
@@ -250,10 +259,33 @@ impl Port {
                     Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                     Err(e) => return Ok(self.gone(lost(&e))),
                 },
+                // Behind the reading: what has come already was no silence.
+                () = sleep_until(idle_at.unwrap_or(silent_at)), if idle_at.is_some() => match self.feed.idle() {
+                    Err(Closed) if !*self.stop.borrow() => return Err(Closed),
+                    _ => {}
+                },
+                () = sleep_until(ask_at.unwrap_or(silent_at)), if ask_at.is_some() && drained_by.is_none() => self.ask(),
                 () = sleep_until(silent_at), if drained_by.is_none() => return Ok(Gone::Silent),
                 () = sleep(LOOK), if self.feed.is_dropping() => self.feed.look(),
             }
         }
+    }
+
+    /// It is time to ask the device, unless what it says would have to be dropped.
+    fn ask(&mut self) {
+        let Some(poll) = &mut self.poll else { return };
+        if self.feed.is_dropping() {
+            poll.pass(Instant::now());
+            return;
+        }
+        let turn = poll.turn(self.status.readings.get(), Instant::now());
+        if turn.begins {
+            self.feed.forget();
+        }
+        if turn.missed {
+            self.status.unanswered.inc();
+        }
+        self.feed.out().ask(turn.bytes);
     }
 
     /// The port is lost, which in the middle of a stop does not matter any more.

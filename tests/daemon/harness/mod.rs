@@ -12,7 +12,7 @@ mod stored;
 pub use broker::{Broker, Settings};
 pub use clock::FakeClock;
 pub use daemon::{Daemon, Setup, gadwall};
-pub use devices::{Devices, Manner, Slave};
+pub use devices::{Devices, Manner, Slave, modbus_crc};
 pub use hub::{Hub, Record, batch};
 pub use mqtt::Client;
 pub use shim::{Call, Shim};
