@@ -71,7 +71,7 @@ pub fn parts(config: &Config) -> Vec<Part> {
     let rows = number(config.store.batch_rows) + number(config.intake.capacity) / 4;
     let messages = if config.mqtt.is_empty() { 0 } else { u64::from(u16::MAX) * OF_A_MESSAGE };
     let brokers = config.mqtt.iter().map(|m| PACKETS * u64::from(m.max_message) + OF_A_BROKER).sum();
-    let ports = config.serial.iter().map(|s| 2 * number(s.max_line) + OF_A_PORT).sum();
+    let ports = config.serial.iter().map(|s| 2 * number(s.protocol.max_held()) + OF_A_PORT).sum();
     let names = number(config.store.max_nodes) * OF_A_NODE + number(config.store.max_series) * OF_A_SERIES;
     let connections = number(config.http.max_connections);
     let http = (connections + MORE_CONNECTIONS) * OF_A_CONNECTION + connections * OF_AN_ANSWER;
@@ -88,7 +88,7 @@ pub fn parts(config: &Config) -> Vec<Part> {
         part("queries at work", "", QUERIES * OF_A_QUERY),
         part("connections and answers", "[http] max-connections", http),
         part("brokers", "[[mqtt]] max-message", brokers),
-        part("serial ports", "[[serial]] max-line", ports),
+        part("serial ports", "[[serial]] max-line, max-frame", ports),
     ]
     .into_iter()
     .filter(|part| part.bytes > 0)
@@ -258,7 +258,7 @@ memory: at most about 141 MB, and 0.3 MB more for each million readings stored
   queries at work                 12.0 MB
   connections and answers         38.8 MB  [http] max-connections
   brokers                          3.7 MB  [[mqtt]] max-message
-  serial ports                     0.2 MB  [[serial]] max-line
+  serial ports                     0.2 MB  [[serial]] max-line, max-frame
   above that sum it sheds ([memory] limit)
 "
         );

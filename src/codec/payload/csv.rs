@@ -56,6 +56,10 @@ pub struct Options {
     pub node_column: Option<String>,
     /// The columns, where the sender sends no header.
     pub columns: Option<Vec<String>>,
+    /// Whether there is a header: rows before it are dead letters, or no row is one; found out where it is `None`.
+    pub header: Option<bool>,
+    /// The separator; found out where it is `None`. Between blanks there are no empty cells.
+    pub separator: Option<u8>,
 }
 
 /// Reads rows one by one, and remembers their header: at most [`MAX_COLUMNS`] names of at most 128 bytes.
@@ -115,7 +119,7 @@ impl Rows {
             let names: Vec<&str> = names.iter().map(String::as_str).take(MAX_COLUMNS).collect();
             columns::of(&names, options.time.as_deref(), options.node_column.as_deref())
         });
-        Self { options, separator: None, header, unfit: 0 }
+        Self { separator: options.separator, options, header, unfit: 0 }
     }
 
     /// Forgets the header that was read: the port was opened again.
@@ -171,6 +175,14 @@ impl Rows {
         let first = text.lines().find(|line| commented || !(line.trim().is_empty() || line.starts_with('#')));
         let Some(first) = first else { return true };
         let separator = *self.separator.get_or_insert_with(|| separator_of(first));
+        let words: String;
+        let text = if separator == b' ' {
+            let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+            words = lines.collect::<Vec<_>>().join("\n");
+            &words
+        } else {
+            text
+        };
         let mut reader = ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
@@ -196,10 +208,16 @@ impl Rows {
 
     /// Takes a row as the header, where it is one.
     fn take_header(&mut self, cells: &[&str]) -> bool {
-        if !is_header(cells) || self.options.columns.is_some() {
+        if !is_header(cells) || self.options.header == Some(false) {
             return false;
         }
+        if self.options.columns.is_some() {
+            // Said by the configuration and by the sender too: it is no row of texts.
+            let mut known = self.header.iter().flatten();
+            return known.any(|column| cells.iter().any(|cell| cell.eq_ignore_ascii_case(&column.own)));
+        }
         if let Some(known) = &self.header
+            && self.options.header.is_none()
             && !known.iter().any(|column| cells.contains(&&*column.own))
         {
             return false;
@@ -228,11 +246,14 @@ impl Rows {
             Some(header) => {
                 let detail = format!("{} cells: expected {} as in the header", cells.len(), header.len());
                 self.unfit += 1;
-                if self.unfit >= MAX_UNFIT && self.options.columns.is_none() {
+                if self.unfit >= MAX_UNFIT && self.options.columns.is_none() && self.options.header.is_none() {
                     self.header = None;
                     self.unfit = 0;
                 }
                 return Err((DeadReason::Malformed, detail));
+            }
+            None if self.options.header == Some(true) => {
+                return Err((DeadReason::Malformed, "expected a header before the first row".to_owned()));
             }
             None => {
                 by_place = columns::by_place(&cells, self.options.metric.as_deref(), local);
