@@ -294,20 +294,25 @@ fn payload(node: u16, secs: u32, temperature: i16, humidity: u16) -> Vec<u8> {
     bytes
 }
 
-#[test]
-fn layouts_and_payloads_in_framings_with_checksums() {
+/// Ports with a framing around a payload.
+fn framed() -> [Port; 6] {
     let prefixed = format!(
         "format = \"layout\"\nframing = \"length-prefixed\"\nsync = \"AA 55\"\nlength-counts = \"rest\"\n\
          crc = \"CRC-16/MODBUS\"\ncrc-covers = \"length\"\n{LAYOUT}"
     );
-    let mut ports = [
+    [
         Port::new("radio", &prefixed),
         Port::new("fixed", &format!("format = \"layout\"\nframing = \"fixed\"\ncrc = \"CRC-16/MODBUS\"\n{LAYOUT}")),
         Port::new("gap", &format!("format = \"layout\"\nframing = \"idle-gap\"\ngap = \"20ms\"\n{LAYOUT}")),
         Port::new("cobs", "format = \"json\"\nframing = \"cobs\"\ncrc = \"CRC-16/MODBUS\""),
         Port::new("slip", "format = \"layout\"\nframing = \"slip\"\nlayout = \"u16be counter, u8 state\""),
         Port::new("text", "format = \"csv-lines\"\ncolumns = [\"temperature\"]\ncrc = \"CRC-16/MODBUS\""),
-    ];
+    ]
+}
+
+#[test]
+fn layouts_and_payloads_in_framings_with_checksums() {
+    let mut ports = framed();
     let since = now_micros();
     let mut daemon = start(&ports);
     let [radio, fixed, gap, cobs, slip, text] = &mut ports;

@@ -30,8 +30,10 @@ use crate::codec::leaves::MAX_VALUES;
 use crate::codec::time::Local;
 use crate::reading::{DeadLetter, DeadReason, Decoded, When};
 use columns::{Column, Role};
+use shape::{is_header, looks_like_header, separator_of, single_blanks};
 
 mod columns;
+mod shape;
 pub(super) mod times;
 
 /// Cells of a row; a longer row is a dead letter.
@@ -175,19 +177,24 @@ impl Rows {
         let first = text.lines().find(|line| commented || !(line.trim().is_empty() || line.starts_with('#')));
         let Some(first) = first else { return true };
         let separator = *self.separator.get_or_insert_with(|| separator_of(first));
-        let words: String;
+        let words;
         let text = if separator == b' ' {
-            let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
-            words = lines.collect::<Vec<_>>().join("\n");
+            words = single_blanks(text);
             &words
         } else {
             text
         };
+        let comments = !commented || text.contains('\n');
+        // Without quotes a row is what is between separators. To build the automaton of the library takes longer than to
+        // read a hundred rows.
+        if !text.contains('"') {
+            return self.each_plain(text, separator, comments, &mut each);
+        }
         let mut reader = ReaderBuilder::new()
             .has_headers(false)
             .flexible(true)
             .trim(Trim::All)
-            .comment((!commented || text.contains('\n')).then_some(b'#'))
+            .comment(comments.then_some(b'#'))
             .delimiter(separator)
             .buffer_capacity(text.len().clamp(64, 8_192))
             .from_reader(text.as_bytes());
@@ -204,6 +211,30 @@ impl Rows {
                 Err(_) => return false,
             }
         }
+    }
+
+    /// The same for a text without quotes.
+    fn each_plain(
+        &mut self,
+        text: &str,
+        separator: u8,
+        comments: bool,
+        each: &mut impl FnMut(&mut Self, &StringRecord, u64) -> bool,
+    ) -> bool {
+        let mut record = StringRecord::new();
+        let mut number = 1;
+        for line in text.split_inclusive(['\n', '\r']) {
+            let row = line.trim_end_matches(['\n', '\r']);
+            if !(row.is_empty() || (comments && row.starts_with('#'))) {
+                record.clear();
+                row.split(char::from(separator)).for_each(|cell| record.push_field(cell.trim()));
+                if !each(self, &record, number) {
+                    return false;
+                }
+            }
+            number += u64::from(line.ends_with('\n'));
+        }
+        true
     }
 
     /// Takes a row as the header, where it is one.
@@ -331,49 +362,6 @@ fn cells_of(record: &StringRecord) -> Vec<&str> {
     }
     // One more than the bound, so that it is noticed.
     record.iter().take(MAX_VALUES).collect()
-}
-
-/// A row of names: no numbers, times, switches or empty cells, and no cell twice.
-fn is_header(cells: &[&str]) -> bool {
-    let mut seen = std::collections::HashSet::with_capacity(cells.len());
-    // A single word is a state, unless it is a name that is known.
-    (cells.len() > 1 || cells.iter().all(|cell| names::metric_of(cell).is_some()))
-        && cells.len() <= MAX_COLUMNS
-        && cells.iter().all(|cell| {
-            cell.len() <= crate::reading::MAX_NAME
-                && cell.chars().any(char::is_alphabetic)
-                && matches!(of_text(cell), Scalar::Text(_))
-                && names::with_unit(cell).is_none()
-                && !times::is_date(cell)
-                && seen.insert(*cell)
-        })
-}
-
-/// Whether the first line of a text, behind its `#`, is a header of two columns or more.
-fn looks_like_header(text: &str) -> bool {
-    let line = text.lines().next().unwrap_or_default();
-    let separator = char::from(separator_of(line));
-    let cells: Vec<&str> = line.split(separator).map(|cell| cell.trim().trim_matches('"')).collect();
-    cells.len() > 1 && is_header(&cells)
-}
-
-/// The separator of a row: the first of `;`, tab and `,` that it has outside of quotes.
-fn separator_of(line: &str) -> u8 {
-    let mut quoted = false;
-    let mut has = [false; 2];
-    for b in line.bytes() {
-        match b {
-            b'"' => quoted = !quoted,
-            b';' if !quoted => has[0] = true,
-            b'\t' if !quoted => has[1] = true,
-            _ => {}
-        }
-    }
-    match has {
-        [true, _] => b';',
-        [_, true] => b'\t',
-        _ => b',',
-    }
 }
 
 /// What a cell means; with another separator than the comma, a comma stands for the point.

@@ -161,6 +161,10 @@ fn json_availability(message: &Message<'_>) -> Option<bool> {
         #[serde(borrow, alias = "status", alias = "availability", alias = "online", alias = "connected")]
         state: Told<'a>,
     }
+    // Most messages end here.
+    if !number::tells_availability(message.topic) {
+        return None;
+    }
     let text = message.text().ok().filter(|text| text.len() <= 64)?;
     let told = match text.as_bytes().first()? {
         b'{' => serde_json::from_str::<State<'_>>(text).ok()?.state,

@@ -134,6 +134,10 @@ pub const DESCRIBING: [&str; 59] = [
     "wwn",
 ];
 
+/// Last words of tags that describe.
+const DESCRIBING_WORDS: [&str; 9] =
+    ["enabled", "firmware", "fw", "manufacturer", "model", "type", "unit", "vendor", "version"];
+
 /// Last words of tags that identify.
 const IDENTITY_WORDS: [&str; 6] = ["device", "node", "sensor", "station", "room", "location"];
 
@@ -311,7 +315,9 @@ fn identity(point: &Point<'_>, measurement: &str, origin: Origin<'_>) -> Identit
             .or_else(|| IDENTITY_WORDS.contains(&last).then(|| place(last)).flatten())
             .or_else(|| (key == measurement).then_some(IDENTITY.len()));
         // The number of a thing that another tag names.
-        let describes = DESCRIBING.binary_search(&&*lower).is_ok() || without_id.is_some_and(has);
+        let describes = DESCRIBING.binary_search(&&*lower).is_ok()
+            || DESCRIBING_WORDS.contains(&last)
+            || without_id.is_some_and(has);
         match at {
             Some(at) => named.push((at, key, value)),
             None if describes => left_out.push(value),

@@ -143,6 +143,11 @@ pub(super) fn availability(topic: &str, text: &str) -> Option<bool> {
     online(topic.rsplit('/').next().unwrap_or_default(), text)
 }
 
+/// Whether the last level of the topic is one that may tell that the node is there.
+pub(super) fn tells_availability(topic: &str) -> bool {
+    online(topic.rsplit('/').next().unwrap_or_default(), "online").is_some()
+}
+
 /// Whether a field or level of a topic of this name tells by this text that the node is there.
 pub(in crate::codec) fn online(name: &str, text: &str) -> Option<bool> {
     if name.len() > 16 {

@@ -35,17 +35,25 @@ const NAMES: [&str; 27] = [
     "date",
 ];
 
+/// Longest name that is looked up.
+const LONGEST: usize = 20;
+
 /// How sure it is that a field of this name holds the time; the smaller, the surer. `None` for other names.
 pub fn rank(name: &str) -> Option<usize> {
-    if !(2..=20).contains(&name.len()) {
+    if !(2..=LONGEST).contains(&name.len()) {
         return None;
     }
-    let squeezed = || name.bytes().filter(|b| !matches!(b, b'_' | b'-' | b' ')).map(|b| b.to_ascii_lowercase());
     // Nearly all names end here.
-    if !matches!(squeezed().next()?, b't' | b'd' | b'u' | b'e' | b'm' | b's' | b'r' | b'l') {
+    if !matches!(name.as_bytes()[0] | 0x20, b't' | b'd' | b'u' | b'e' | b'm' | b's' | b'r' | b'l') {
         return None;
     }
-    NAMES.iter().position(|known| squeezed().eq(known.bytes()))
+    let mut squeezed = [0; LONGEST];
+    let mut len = 0;
+    for b in name.bytes().filter(|b| !matches!(b, b'_' | b'-' | b' ')) {
+        squeezed[len] = b.to_ascii_lowercase();
+        len += 1;
+    }
+    NAMES.iter().position(|known| known.as_bytes() == &squeezed[..len])
 }
 
 /// Whether the field of this rank is a date, which may have the time of day beside it.

@@ -19,7 +19,10 @@ use crate::budget::memory::anonymous;
 const ABOVE: u64 = 12_000_000;
 
 /// How often the memory is looked at, and how often it is done at most.
-const EVERY: Duration = Duration::from_secs(15);
+const EVERY: Duration = Duration::from_secs(10);
+
+/// How long it is left alone where it did not help: then the memory is used for something else.
+const IN_VAIN: Duration = Duration::from_secs(600);
 
 /// It waits for a checkpoint: rows in the log are in buffers that would have to be written to the temporary file.
 const LOG: u64 = 512 * 1024;
@@ -55,7 +58,12 @@ impl Leftovers {
             self.wanted = false;
             self.at = now + EVERY;
             match clear(connection) {
-                Ok(()) => heap::trim(),
+                Ok(()) => {
+                    heap::trim();
+                    if anonymous().is_some_and(|anon| anon > self.above) {
+                        self.at = now + IN_VAIN;
+                    }
+                }
                 // Memory is as it was: the next look comes.
                 Err(error) => tracing::warn!(%error, "the database's queues of old buffers could not be cleared"),
             }
@@ -115,5 +123,6 @@ mod tests {
         std::fs::write(dir.path().join("g.duckdb.wal"), b"").unwrap();
         leftovers.look(&root);
         assert!(!leftovers.wanted);
+        assert!(leftovers.at > Instant::now() + IN_VAIN / 2, "more than nothing is still in use");
     }
 }

@@ -49,7 +49,7 @@ fn the_samples_are_what_their_documentation_says() {
     assert_eq!(
         rows(&lines(HUE)),
         [row(
-            "Name#15/Name#7",
+            "Name#15/Name#7/0123456789ABCDEF",
             "huebridge_motion_sensor.motion",
             Some("motion"),
             None,

@@ -5,8 +5,8 @@ fn keys(format: &str) -> Keys {
     Keys { format: Format::named(format).unwrap(), ..Keys::default() }
 }
 
-fn layout(text: &str) -> Option<Layout> {
-    Some(Layout::parse(text).unwrap())
+fn layout(text: &str) -> Layout {
+    Layout::parse(text).unwrap()
 }
 
 fn crc() -> Option<Checksum> {
@@ -38,7 +38,7 @@ fn formats_that_need_nothing_else_have_a_framing_or_are_their_own() {
 #[test]
 fn a_framing_has_its_defaults() {
     let text = "u16 node, i16 temperature * 0.01 degC";
-    let fixed = Keys { framing: Some(Kind::Fixed), layout: layout(text), crc: crc(), ..keys("layout") };
+    let fixed = Keys { framing: Some(Kind::Fixed), layout: Some(layout(text)), crc: crc(), ..keys("layout") };
     let rules = Protocol::new(fixed.clone()).unwrap().rules().cloned().unwrap();
     assert_eq!((rules.framing, rules.max), (Framing::Fixed { len: 6, sync: vec![] }, 6));
     assert_eq!(rules.check.map(|check| (check.order, check.covers)), Some((Order::Little, Covers::Payload)));
@@ -91,7 +91,7 @@ fn what_does_not_fit_is_told_with_what_does() {
         gap: Some(GAP),
         length: Some(3),
         max_line: Some(100),
-        layout: layout("u8 a"),
+        layout: Some(layout("u8 a")),
         time: Some("t".into()),
         columns: Some(vec!["a".into()]),
         model: Some(Model::T),
@@ -120,7 +120,7 @@ fn what_does_not_fit_is_told_with_what_does() {
 fn a_fixed_frame_has_the_length_of_its_layout() {
     let fixed = |text: &str, length| Keys {
         framing: Some(Kind::Fixed),
-        layout: layout(text),
+        layout: Some(layout(text)),
         length,
         crc: crc(),
         ..keys("layout")
