@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # Where the emulated board's image is kept; sourced by the scripts beside it.
 
-# arm64 is the board. With amd64 the same run looks at the amd64 package on an emulated PC of the same size: no Pi, but done
-# in minutes where this machine's processor can help (KVM), and enough to try a change of the unit or of these scripts.
+# arm64 is the board. With amd64 the same run looks at the amd64 package on an emulated PC of the same size: no Pi, but it needs no
+# cross build, and is enough to try a change of the unit, of the package's scripts, or of these here.
 board_arch="${GADWALL_BOARD_ARCH:-arm64}"
 board="${GADWALL_BOARD_CACHE:-${HOME:?}/.cache/gadwall/board}/$board_arch"
 # Debian keeps mke2fs where only root's path looks.

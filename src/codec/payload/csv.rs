@@ -33,6 +33,7 @@ use columns::{Column, Role};
 use shape::{is_header, looks_like_header, separator_of, single_blanks};
 
 mod columns;
+mod shape;
 pub(super) mod times;
 
 /// Cells of a row; a longer row is a dead letter.

@@ -78,7 +78,7 @@ impl Machine {
             }
             Kind::Pc => {
                 qemu = Command::new("qemu-system-x86_64");
-                qemu.args(["-machine", "q35", "-cpu", "max", "-accel", "kvm", "-accel", "tcg,thread=multi"]);
+                qemu.args(["-machine", "q35", "-cpu", "max", "-accel", "tcg,thread=multi"]);
             }
         }
         qemu.args(["-smp", "4", "-m", "512", "-display", "none", "-monitor", "none"]);
