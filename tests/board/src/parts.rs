@@ -31,7 +31,7 @@ pub const PARTS: [(&str, Part); 11] = [
 ];
 
 /// How long something may take that takes a moment on a Pi.
-const SOON: Duration = Duration::from_secs(120);
+const SOON: Duration = Duration::from_secs(300);
 /// The hub's name below /dev/gadwall is made of the adapter's vendor, product and serial number.
 const CONFIG: &str = r#"
 [[serial]]
