@@ -8,10 +8,13 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gadwall::codec::json::{Options, decode};
 use gadwall::codec::json_lines::JsonLines;
 use gadwall::codec::payload::{Decoders, Format, Message};
+use gadwall::codec::serial::{Protocol, Stream};
 use gadwall::codec::time::Local;
 use gadwall::codec::topic::Pattern;
 use payloads::{PLUG, samples};
 
+#[path = "common/frames.rs"]
+mod frames;
 #[path = "common/payloads.rs"]
 mod payloads;
 
@@ -31,16 +34,16 @@ fn topics(c: &mut Criterion) {
 
 fn messages(c: &mut Criterion) {
     let options = Options { node: "0x00158d0001234567", metric: None, time: Some("time"), local: Local::UTC };
-    assert_eq!(decode(PLUG.as_bytes(), &options).readings.len(), 12);
+    assert_eq!(decode(PLUG.as_bytes(), &options).readings.len(), 13);
     let mut group = c.benchmark_group("json");
-    group.throughput(Throughput::Elements(12));
-    group.bench_function("twelve leaves", |b| b.iter(|| decode(black_box(PLUG.as_bytes()), &options)));
+    group.throughput(Throughput::Elements(13));
+    group.bench_function("thirteen leaves", |b| b.iter(|| decode(black_box(PLUG.as_bytes()), &options)));
     group.throughput(Throughput::Elements(1));
     let bare = Options { metric: Some("temperature"), ..options };
     group.bench_function("bare number", |b| b.iter(|| decode(black_box(b"21.53"), &bare)));
     group.finish();
 
-    let lines = JsonLines::new("pico", "time", "node");
+    let mut lines = JsonLines::new("pico", "time", "node");
     assert_eq!(lines.line(LINE.as_bytes(), Local::UTC).readings.len(), 3);
     let mut group = c.benchmark_group("json_lines");
     group.throughput(Throughput::Elements(3));
@@ -80,5 +83,29 @@ fn formats(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, topics, messages, formats);
+/// Each format of a serial port: the frame as one chunk, as a port's driver gives it.
+fn serial(c: &mut Criterion) {
+    let mut group = c.benchmark_group("serial");
+    for (name, keys, frame, readings) in frames::samples() {
+        group.throughput(Throughput::Bytes(frame.len() as u64));
+        let mut stream = Stream::new(&Protocol::new(keys).expect("keys that fit"), "port", None);
+        let mut found = 0;
+        // The first one may be a header.
+        for _ in 0..2 {
+            found = 0;
+            stream.feed(&frame, Local::UTC, &mut |decoded| found += decoded.readings.len());
+        }
+        assert_eq!((found, stream.skipped()), (readings, 0), "{name}");
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                stream.feed(black_box(&frame), Local::UTC, &mut |decoded| {
+                    black_box(decoded);
+                });
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, topics, messages, formats, serial);
 criterion_main!(benches);

@@ -1,5 +1,6 @@
 //! How many instructions a hub record and a JSON message take, from their bytes to the committed batch, and how many of
-//! them are decoding, and DuckDB's. Unlike time, they are the same on a busy machine.
+//! them are decoding, and DuckDB's; and how many it takes to recognise and decode a message of each format. Unlike time, they
+//! are the same on a busy machine.
 //!
 //! `deploy/check-instructions` runs this program under valgrind's callgrind and compares with `benches/instructions.toml`;
 //! with `--accept` it writes that file. What is measured runs on one thread: the channel is filled first and the writer
@@ -20,7 +21,8 @@ use gadwall::clock::Clock;
 use gadwall::clock::stepped::Stepped;
 use gadwall::codec::hub_lines::HubLines;
 use gadwall::codec::lines::{Line, Lines};
-use gadwall::codec::payload::{Decoders, Format};
+use gadwall::codec::payload::{self, Decoders, Format};
+use gadwall::codec::time::Local;
 use gadwall::codec::topic::Pattern;
 use gadwall::config::{self, Subscription, Trust};
 use gadwall::metrics::{Metrics, SourceStatus};
@@ -30,6 +32,9 @@ use gadwall::source::mqtt::message::{self, Received};
 use gadwall::source::serial::feed::Feed;
 use gadwall::zone::Tz;
 use rumqttc::v5::mqttbytes::v5::Publish;
+
+#[path = "common/payloads.rs"]
+mod payloads;
 
 /// The accepted figures.
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/instructions.toml");
@@ -120,8 +125,8 @@ fn accept() -> anyhow::Result<bool> {
     let mut all = accepted().unwrap_or_default();
     all.insert(std::env::consts::ARCH.into(), new);
     let mut text = format!(
-        "# Instructions of one hub record and one JSON message; deploy/check-instructions counts them anew and fails where one\n\
-         # has grown by more than {:.0} %. It writes this file with --accept.\n\ncompilers = {:?}\n",
+        "# Instructions of one hub record, one JSON message, and one message of each format; deploy/check-instructions counts\n\
+         # them anew and fails where one has grown by more than {:.0} %. It writes this file with --accept.\n\ncompilers = {:?}\n",
         (MOST - 1.0) * 100.0,
         compilers()
     );
@@ -224,6 +229,7 @@ fn measured() -> anyhow::Result<()> {
     hub()?;
     json_decode()?;
     json()?;
+    formats()?;
     duckdb_alone("hub-record-duckdb-alone", RECORDS, OF_RECORD)?;
     duckdb_alone("json-message-duckdb-alone", MESSAGES, OF_MESSAGE)
 }
@@ -361,7 +367,7 @@ fn received(publish: &Publish) -> Received<'_> {
 
 fn subscriptions() -> anyhow::Result<Vec<Subscription>> {
     let topic = Pattern::parse("zigbee2mqtt/{node}")?;
-    Ok(vec![Subscription { topic, format: Format::Json, time: None, timezone: None, qos: 1 }])
+    Ok(vec![Subscription { topic, format: Format::Json, time: None, layout: None, timezone: None, qos: 1 }])
 }
 
 fn json_decode() -> anyhow::Result<()> {
@@ -377,6 +383,34 @@ fn json_decode() -> anyhow::Result<()> {
     }
     mark("json-message-decode", COMMITS * MESSAGES);
     ensure!(readings == COMMITS * MESSAGES * OF_MESSAGE, "{readings} readings were decoded");
+    Ok(())
+}
+
+/// A message of each format, which `auto` recognises first. What is remembered of earlier messages is forgotten, or it would be
+/// taken for a repeat.
+fn formats() -> anyhow::Result<()> {
+    for (format, (topic, payload), readings) in payloads::samples() {
+        let message = payload::Message {
+            topic: topic.trim_end(),
+            payload,
+            node: None,
+            metric: None,
+            time: None,
+            local: Local::UTC,
+            retain: false,
+        };
+        let mut decoders = Decoders::new();
+        let output = decoders.decode(Format::Auto, &message);
+        ensure!(output.taken_for == Some(format), "{format:?} is taken for {:?}", output.taken_for);
+        let mut found = 0;
+        skip();
+        for _ in 0..MESSAGES {
+            decoders.forget_frames();
+            found += decoders.decode(Format::Auto, &message).decoded.readings.len();
+        }
+        mark(&format!("auto-{}-decode", format.as_str()), MESSAGES);
+        ensure!(found == MESSAGES * readings, "{found} readings of {format:?}");
+    }
     Ok(())
 }
 

@@ -1,8 +1,9 @@
 //! The command line. The only module that prints.
 #![expect(clippy::print_stderr, reason = "errors of the command line go to the person who typed it")]
 
-use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
+mod decode;
+
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,14 +12,11 @@ use clap_complete::Shell;
 use url::Url;
 
 use crate::budget::{heap, memory};
-use crate::codec::payload::Format;
-use crate::codec::topic::Pattern;
 use crate::config::{self, Config, ConfigErrors};
 use crate::service::{self, journal};
 use crate::source::{mqtt, ports};
 use crate::store::recovery::probe::{self, Task};
-use crate::zone::Tz;
-use crate::{clock, compact, decode, demo, doctor, sniff, status};
+use crate::{clock, compact, demo, doctor, sniff, status};
 
 /// Exit status for a bad configuration (`EX_CONFIG` of sysexits.h): a restart cannot help.
 const EX_CONFIG: u8 = 78;
@@ -64,7 +62,7 @@ enum Command {
         token_file: Option<PathBuf>,
     },
     /// Say what the daemon would store for some bytes, or why not; 1 when they cannot be decoded.
-    Decode(DecodeArgs),
+    Decode(Box<decode::DecodeArgs>),
     /// Listen to a broker for a while: list the topics, what they would be taken for, and the lines for the configuration.
     Sniff(SniffArgs),
     /// List the serial ports with their stable names.
@@ -138,32 +136,6 @@ impl TaskArgs {
 }
 
 #[derive(Debug, Args)]
-struct DecodeArgs {
-    /// How they are read, as `format` in the configuration.
-    #[arg(long, value_name = "FORMAT", value_parser = format_of, default_value = "auto")]
-    format: Format,
-    /// The topic that they came on.
-    #[arg(long, value_name = "TOPIC", default_value = "node")]
-    topic: String,
-    /// The topic's pattern in the configuration, such as `sensors/{node}/{metric}`.
-    #[arg(long, value_name = "PATTERN", value_parser = Pattern::parse)]
-    pattern: Option<Pattern>,
-    /// The field with the time, as `time` in the configuration.
-    #[arg(long, value_name = "FIELD")]
-    time: Option<String>,
-    /// The zone of times that come without one; by default the machine's.
-    #[arg(long, value_name = "ZONE")]
-    timezone: Option<Tz>,
-    /// Print an object a line: `node`, `metric`, `value`, `unit`, `time` of a reading, `node`, `event`, `data`, `time` of an
-    /// event; `time` is null where the arrival counts.
-    #[arg(long)]
-    json: bool,
-    /// The file with the bytes; `-` is the standard input.
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-}
-
-#[derive(Debug, Args)]
 struct SniffArgs {
     /// The broker's address.
     #[arg(long, value_name = "URL")]
@@ -185,10 +157,6 @@ struct SniffArgs {
     ca_file: Option<PathBuf>,
 }
 
-fn format_of(name: &str) -> Result<Format, String> {
-    Format::named(name).ok_or_else(|| format!("expected one of {}", Format::ALL.map(Format::as_str).join(", ")))
-}
-
 #[derive(Debug, Args)]
 struct CheckArgs {
     /// The configuration file.
@@ -208,7 +176,7 @@ pub fn run() -> u8 {
         Command::PrintConfig => print(config::EXAMPLE),
         Command::Demo { seconds, keep } => demo::run(&demo::Options { seconds, keep }, &mut io::stdout()),
         Command::Status { url, token_file } => show_status(&url, token_file.as_deref()),
-        Command::Decode(args) => return decode(args),
+        Command::Decode(args) => return decode::run(*args),
         Command::Sniff(args) => sniff(args),
         Command::Ports => show_ports(),
         Command::Doctor { file, yes } => return doctor(&file, yes),
@@ -260,31 +228,6 @@ fn check(file: &Path) -> u8 {
 fn show_status(url: &str, token_file: Option<&Path>) -> anyhow::Result<()> {
     let token = token_file.map(config::secret::read).transpose()?;
     status::print(url, token.as_deref(), &mut io::stdout().lock())
-}
-
-fn decode(args: DecodeArgs) -> u8 {
-    let mut payload = Vec::new();
-    let read = if args.file == Path::new("-") {
-        io::stdin().lock().read_to_end(&mut payload)
-    } else {
-        File::open(&args.file).and_then(|mut file| file.read_to_end(&mut payload))
-    };
-    if let Err(error) = read {
-        return fail(2, &format!("{}: {error}", args.file.display()));
-    }
-    let options = decode::Options {
-        format: args.format,
-        topic: args.topic,
-        pattern: args.pattern,
-        time: args.time,
-        zone: args.timezone.unwrap_or_else(clock::zone_of_machine),
-        arrival: clock::realtime(),
-        json: args.json,
-    };
-    match decode::run(&options, &payload, &mut io::stdout().lock(), &mut io::stderr().lock()) {
-        Ok(whole) => u8::from(!whole),
-        Err(error) => fail(2, &format!("{error:#}")),
-    }
 }
 
 fn sniff(args: SniffArgs) -> anyhow::Result<()> {

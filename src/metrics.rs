@@ -405,6 +405,8 @@ pub struct SourceStatus {
     pub kind: &'static str,
     /// Port or URL without secrets.
     pub address: String,
+    /// How what comes is read, where it is all read alike.
+    pub format: Option<&'static str>,
     started: Instant,
     state: Mutex<SourceState>,
     problems: Mutex<Vec<String>>,
@@ -438,6 +440,7 @@ impl SourceStatus {
             name,
             kind,
             address,
+            format: None,
             started: Instant::now(),
             state: Mutex::new(SourceState::Starting),
             problems: Mutex::default(),
@@ -454,6 +457,12 @@ impl SourceStatus {
             acked: Counter::default(),
             refused: Counter::default(),
         }
+    }
+
+    /// The same source, all of which is read by this format.
+    #[must_use]
+    pub fn reads(self, format: &'static str) -> Self {
+        Self { format: Some(format), ..self }
     }
 
     /// The state now.

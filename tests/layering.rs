@@ -16,7 +16,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("clock", &["config::Clock", "config::Trust", "metrics", "reading", "zone"]),
     ("budget", &["clock", "config", "metrics", "reading", "zone"]),
     ("codec", &["reading", "zone"]),
-    ("config", &["budget::memory", "codec::payload::Format", "codec::topic", "zone"]),
+    ("config", &["budget::memory", "codec::payload", "codec::serial", "codec::topic", "zone"]),
     ("pipeline", &["config::Intake", "metrics", "reading"]),
     ("quality", &["config::Interval", "config::Quality", "reading"]),
     (
@@ -25,9 +25,10 @@ const TABLE: &[(&str, &[&str])] = &[
             "clock",
             "codec",
             "config::Mqtt",
+            "config::Parity",
             "config::Serial",
-            "config::SerialFormat",
             "config::Subscription",
+            "config::Uart",
             "config::secret",
             "metrics",
             "pipeline::Closed",
@@ -151,7 +152,7 @@ fn a_path_out_of_the_row_is_named_with_its_file_line_and_rule() {
         violations(Path::new("source/mqtt.rs"), "use std::io;\n\nuse crate::store::Reader;\n"),
         [
             "src/source/mqtt.rs:3: `source` uses `crate::store::Reader`; of this crate it may use clock, codec, config::Mqtt, \
-          config::Serial, config::SerialFormat, config::Subscription, config::secret, metrics, \
+          config::Parity, config::Serial, config::Subscription, config::Uart, config::secret, metrics, \
           pipeline::Closed, pipeline::Intake, pipeline::Notice, pipeline::Refused, reading, zone (tests/layering.rs)"
         ]
     );

@@ -2,7 +2,7 @@
 
 use gadwall::codec::payload::Format;
 
-/// A plug as Zigbee2MQTT publishes it: twelve leaves that become readings, and text that does not.
+/// A plug as Zigbee2MQTT publishes it: leaves that become readings, and texts.
 pub const PLUG: &str = r#"{"current":0.16,"energy":18.43,"power":23.7,"voltage":231,"linkquality":132,"child_lock":false,
 "countdown":0,"indicator":true,"power_outage_count":3,"device_temperature":31,"state":"ON","power_on_behavior":"previous",
 "update":{"installed_version":537019939,"latest_version":587765297,"state":"available"}}"#;

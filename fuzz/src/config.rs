@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use gadwall::config::{Config, ConfigErrors, Interval, Place, SerialFormat, Trust};
+use gadwall::codec::serial::protocol::{COUNTS, COVERS, Keys, MODELS, ORDERS};
+use gadwall::config::{Config, ConfigErrors, Interval, Parity, Place, Trust};
 
 /// Longest line that a person is shown about one mistake, in bytes; the name of a variable comes on top.
 const MAX_MESSAGE: usize = 2_000;
@@ -90,6 +91,7 @@ enum Value {
     Text(String),
     Whole(u64),
     Number(f64),
+    Flag(bool),
 }
 
 impl From<&str> for Value {
@@ -165,18 +167,15 @@ impl Printed {
             let mut keys = vec![
                 ("name", s.name.as_str().into()),
                 ("port", this.path(&s.port)),
-                ("baud", (s.baud as usize).into()),
+                ("baud", (s.uart.baud as usize).into()),
+                ("data-bits", usize::from(s.uart.data_bits).into()),
+                ("parity", word(&Parity::ALL, s.uart.parity)),
+                ("stop-bits", usize::from(s.uart.stop_bits).into()),
                 ("silence", duration(s.silence)),
-                ("max-line", s.max_line.into()),
             ];
-            match s.format {
-                SerialFormat::HubLines => keys.push(("format", "hub-lines".into())),
-                SerialFormat::JsonLines => keys.extend([
-                    ("format", "json-lines".into()),
-                    ("time", s.time.as_str().into()),
-                    ("node", s.node.as_str().into()),
-                ]),
-            }
+            keys.extend(protocol(s.protocol.keys()));
+            // A layout does not remember its text; a list is written otherwise in a variable.
+            this.again &= s.protocol.keys().layout.is_none() && s.protocol.keys().columns.is_none();
             keys.extend(s.timezone.map(|zone| ("timezone", zone.name().into())));
             this.section("[[serial]]", &format!("SERIAL__{i}__"), keys);
         }
@@ -205,6 +204,7 @@ impl Printed {
                     ("format", s.format.as_str().into()),
                     ("qos", usize::from(s.qos).into()),
                 ];
+                this.again &= s.layout.is_none();
                 keys.extend(s.time.as_deref().map(|time| ("time", time.into())));
                 keys.extend(s.timezone.map(|zone| ("timezone", zone.name().into())));
                 this.section("[[mqtt.subscribe]]", &format!("MQTT__{i}__SUBSCRIBE__{j}__"), keys);
@@ -253,6 +253,7 @@ impl Printed {
                     }
                     Value::Whole(number) => number.to_string(),
                     Value::Number(number) => format!("{number:e}"),
+                    Value::Flag(flag) => flag.to_string(),
                 };
                 text += &format!("{key} = {value}\n");
             }
@@ -269,12 +270,42 @@ impl Printed {
                     Value::Text(text) => text.clone(),
                     Value::Whole(number) => number.to_string(),
                     Value::Number(number) => format!("{number:e}"),
+                    Value::Flag(flag) => flag.to_string(),
                 };
                 all.push((name, value));
             }
         }
         all
     }
+}
+
+/// The keys that say how a port is read, but for the layout, the columns and what is no text or whole number.
+fn protocol(keys: &Keys) -> Vec<(&'static str, Value)> {
+    let mut all: Vec<(&'static str, Value)> = vec![("format", keys.format.as_str().into())];
+    all.extend(keys.framing.map(|kind| ("framing", kind.as_str().into())));
+    all.extend(keys.crc.as_ref().map(|crc| ("crc", crc.name().into())));
+    all.extend(keys.crc_order.map(|order| ("crc-order", word(&ORDERS, order))));
+    all.extend(keys.crc_covers.map(|covers| ("crc-covers", word(&COVERS, covers))));
+    all.extend(keys.length.map(|length| ("length", length.into())));
+    let hex = |sync: &[u8]| sync.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    all.extend(keys.sync.as_deref().map(|sync| ("sync", hex(sync).into())));
+    all.extend(keys.length_bytes.map(|n| ("length-bytes", usize::from(n).into())));
+    all.extend(keys.length_order.map(|order| ("length-order", word(&ORDERS, order))));
+    all.extend(keys.length_counts.map(|counts| ("length-counts", word(&COUNTS, counts))));
+    all.extend(keys.gap.map(|gap| ("gap", duration(gap))));
+    all.extend(keys.max_line.map(|max| ("max-line", max.into())));
+    all.extend(keys.max_frame.map(|max| ("max-frame", max.into())));
+    all.extend(keys.time.as_deref().map(|time| ("time", time.into())));
+    all.extend(keys.node.as_deref().map(|node| ("node", node.into())));
+    all.extend(keys.header.map(|header| ("header", Value::Flag(header))));
+    all.extend(keys.separator.map(|byte| ("separator", char::from(byte).to_string().into())));
+    all.extend(keys.model.map(|model| ("model", word(&MODELS, model))));
+    all
+}
+
+/// The first word with this meaning.
+fn word<T: Copy + PartialEq>(words: &[(&'static str, T)], meant: T) -> Value {
+    words.iter().find(|(_, word)| *word == meant).expect("every meaning has a word").0.into()
 }
 
 fn bytes(n: u64) -> Value {

@@ -19,7 +19,7 @@ use gadwall::zone::Tz;
 
 pub use config::config;
 pub use described::{homie, sparkplug_b};
-pub use devices::{dsmr, framing, layout, mh_z19, nmea, pms, sds011, senseair_s8};
+pub use devices::{dsmr, framing, layout, mh_z19, nmea, pms, port, sds011, senseair_s8};
 pub use home::{esphome, shelly, tasmota, zigbee2mqtt};
 pub use json::{json, json_lines};
 pub use kept::{floor, redelivery, starts, wal};
@@ -242,6 +242,11 @@ mod tests {
     #[test]
     fn sds011() {
         replay("sds011", super::sds011);
+    }
+
+    #[test]
+    fn port() {
+        replay("port", super::port);
     }
 
     #[test]

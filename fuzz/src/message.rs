@@ -1,11 +1,12 @@
 //! Properties of whole messages of a broker.
 
 use gadwall::codec::json;
+use gadwall::codec::payload::texts::Texts;
 use gadwall::codec::payload::{Decoders, Format};
 use gadwall::codec::time::Local;
 use gadwall::codec::topic::Pattern;
 use gadwall::config::Subscription;
-use gadwall::reading::{Arrival, DeadReason, Timestamp, When};
+use gadwall::reading::{AVAILABILITY_EVENT, Arrival, DeadReason, Timestamp, When};
 use gadwall::source::mqtt::message::{Received, digest, needs_delivery, read};
 use gadwall::zone::Tz;
 
@@ -22,7 +23,7 @@ pub fn message(input: &[u8]) {
         .split(' ')
         .filter_map(|word| {
             let (text, time) = word.strip_prefix('!').map_or((word, None), |text| (text, Some("time".to_owned())));
-            Some(Subscription { topic: Pattern::parse(text).ok()?, format: Format::Json, time, timezone: None, qos: 1 })
+            Some(Subscription { topic: Pattern::parse(text).ok()?, format: Format::Json, time, layout: None, timezone: None, qos: 1 })
         })
         .collect();
 
@@ -43,7 +44,15 @@ pub fn message(input: &[u8]) {
         time: subscription.time.as_deref(),
         local: Local { zone: Tz::UTC, arrival: Some(arrival.at) },
     };
+    // A topic such as `a/status` may tell that its node is there, and a node may say what it has said before.
+    if message.content.events.iter().any(|event| &*event.kind == AVAILABILITY_EVENT) {
+        return;
+    }
     let mut plain = json::decode(payload, &options);
+    let mut states = Texts::default();
+    if !retain {
+        states.leave_out_known(&mut plain.events);
+    }
     let all = plain.readings.len();
     if retain {
         plain.readings.retain(|r| r.when != When::Arrival);

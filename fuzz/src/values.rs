@@ -80,11 +80,13 @@ pub fn influx_line(input: &[u8]) {
     for line in text.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')) {
         let decoded = decode_lines(line, origin);
         for reading in &decoded.readings {
-            // The last of two for the same time wins, so only names can be compared.
-            let same = whole
-                .readings
-                .iter()
-                .any(|r| (&r.node, &r.metric, r.when) == (&reading.node, &reading.metric, reading.when));
+            // The last of two for the same time wins, so only names can be compared; where two would be one, the second has
+            // more behind its node or before its metric.
+            let same = whole.readings.iter().any(|r| {
+                r.when == reading.when
+                    && r.node.starts_with(&*reading.node)
+                    && (r.metric == reading.metric || r.own_name == reading.own_name || reading.own_name.is_none())
+            });
             assert!(same || bad, "{reading:?}");
         }
         single += decoded.readings.len();

@@ -1,4 +1,4 @@
-//! The numeric leaves of a JSON text, named by their paths, without a tree in between: what both JSON formats share.
+//! The leaves of a JSON text, named by their paths, without a tree in between: what both JSON formats share.
 
 use std::collections::HashMap;
 use std::fmt::{self, Write as _};
@@ -6,10 +6,14 @@ use std::sync::Arc;
 
 use serde::de::DeserializeSeed;
 
+use super::payload::{names, scalar, texts};
 use super::time;
-use crate::reading::{CLOCK_EVENT, DeadLetter, DeadReason, Decoded, Event, MAX_NAME, Reading, Timestamp, When};
+use crate::reading::{AVAILABILITY_EVENT, DeadLetter, DeadReason, Decoded, Event, MAX_NAME, Reading, When};
+use object::Object;
+use scalar::Scalar;
 use visit::Value;
 
+mod object;
 mod visit;
 
 /// Values of one message that are looked at. A device has tens of them; the bound keeps one message of 256 KiB, which
@@ -27,6 +31,8 @@ pub(super) struct Plan<'a> {
     pub metric: Option<&'a str>,
     /// Path of the field that holds the time.
     pub time: Option<&'a str>,
+    /// Where the object has no such field, its time is in another that has the name of one.
+    pub find_time: bool,
     /// How a time without a zone is read.
     pub local: time::Local,
     /// Path of the field that names the node.
@@ -53,7 +59,7 @@ pub(super) fn shown(text: &str) -> String {
     short
 }
 
-/// Decodes a JSON text. Always gives a reading or a dead letter.
+/// Decodes a JSON text. Gives nothing at all only where all that it has are values that its sender does not know.
 pub(super) fn decode(payload: &[u8], plan: Plan<'_>) -> Decoded {
     let refused =
         |reason, detail: String| Decoded { dead: vec![DeadLetter::new(reason, detail, payload)], ..Decoded::default() };
@@ -71,13 +77,6 @@ pub(super) fn decode(payload: &[u8], plan: Plan<'_>) -> Decoded {
         Ok(decoded) => decoded,
         Err(fault) => refused(DeadReason::BadName, fault),
     }
-}
-
-/// What the field that holds the time says about the object in hand.
-enum Time {
-    Missing,
-    At(Timestamp),
-    Bad(String),
 }
 
 /// What the field that names the node says.
@@ -101,16 +100,17 @@ struct Walk<'a> {
     plan: Plan<'a>,
     /// Name of the leaf in hand, with the metric of the plan before it.
     path: String,
-    /// Where in `path` the path within the object in hand begins; `None` outside of objects.
-    object: Option<usize>,
-    /// The first reading of the object in hand.
-    first: usize,
+    /// The object in hand, whose leaves share a time; `None` outside of objects.
+    object: Option<Object>,
     /// Where the readings of the object in hand are, so that the last of two equal paths wins.
     known: HashMap<Arc<str>, usize>,
-    time: Time,
+    /// The event of the first time that could not be read, and how many there were.
+    bad_time: Option<usize>,
     bad_times: usize,
     named: Named,
     values: usize,
+    /// Something was there that is no reading: an event, or a value that the sender does not know.
+    told: bool,
     decoded: Decoded,
 }
 
@@ -121,12 +121,12 @@ impl<'a> Walk<'a> {
             plan,
             path: String::with_capacity(MAX_NAME),
             object: None,
-            first: 0,
             known: HashMap::new(),
-            time: Time::Missing,
+            bad_time: None,
             bad_times: 0,
             named: Named::Missing,
             values: 0,
+            told: false,
             decoded: Decoded::default(),
         }
     }
@@ -138,33 +138,7 @@ impl<'a> Walk<'a> {
             self.path.push_str(metric);
             self.path.push('.');
         }
-        self.object = Some(self.path.len());
-        self.first = self.decoded.readings.len();
-        self.time = Time::Missing;
-    }
-
-    /// Its leaves are all known now: they get its time.
-    fn end_object(&mut self) {
-        self.object = None;
-        self.known.clear();
-        match std::mem::replace(&mut self.time, Time::Missing) {
-            Time::Missing => {}
-            Time::At(t) => {
-                for reading in &mut self.decoded.readings[self.first..] {
-                    reading.when = When::Live(t);
-                }
-            }
-            Time::Bad(found) => {
-                self.bad_times += 1;
-                // One event a message: an array of 20,000 objects must not become as many rows.
-                if self.bad_times == 1 {
-                    let field = self.plan.time.unwrap_or_default();
-                    let data = format!("the field `{}` is {found}: expected {}", shown(field), time::EXPECTED);
-                    let (node, kind) = (Arc::clone(&self.plan.node), Arc::from(CLOCK_EVENT));
-                    self.decoded.events.push(Event { node, kind, when: When::Arrival, data });
-                }
-            }
-        }
+        self.object = Some(Object::new(self.path.len(), &self.decoded));
     }
 
     /// The name of a value that is in no object; `element` is its place in the outermost array.
@@ -184,8 +158,8 @@ impl<'a> Walk<'a> {
 
     /// What the leaf in hand is for.
     fn role(&self) -> Role {
-        let Some(start) = self.object else { return Role::Metric };
-        let path = Some(&self.path[start..]);
+        let Some(object) = &self.object else { return Role::Metric };
+        let path = Some(&self.path[object.start..]);
         if path == self.plan.time {
             Role::Time
         } else if path == self.plan.node_field {
@@ -200,47 +174,86 @@ impl<'a> Walk<'a> {
         match self.role() {
             Role::Time => self.time_found(time::parse_number(text), text),
             Role::Node => self.named = Named::As(text.to_owned()),
-            Role::Metric => self.value(text.parse().unwrap_or(f64::NAN), text),
+            Role::Metric if self.is_own_time(text, false) => {}
+            Role::Metric => self.value(text.parse().unwrap_or(f64::NAN), text, false),
         }
     }
 
-    /// Text: a time, a node, or nothing that is stored.
+    /// Text: a time, a node, a value in quotes, or something that has happened.
     fn text(&mut self, text: &str) {
         match self.role() {
             Role::Time => self.time_found(time::parse_text(text, self.plan.local), text),
             Role::Node => self.named = Named::As(text.to_owned()),
-            Role::Metric => {}
+            Role::Metric if self.is_own_time(text, true) => {}
+            Role::Metric => match scalar::of_text(text) {
+                Scalar::Value(value) => self.value(value, text, names::is_switch(text)),
+                Scalar::TooLarge(digits) => self.value(f64::INFINITY, digits, false),
+                Scalar::Text(text) => self.word(text),
+                Scalar::Nothing | Scalar::Compound => self.told = true,
+            },
         }
     }
 
     fn boolean(&mut self, value: bool) {
         match self.role() {
-            Role::Metric => self.value(f64::from(u8::from(value)), if value { "true" } else { "false" }),
+            Role::Metric => self.value(f64::from(u8::from(value)), if value { "true" } else { "false" }, true),
             role => self.unfit(role, "a boolean"),
         }
     }
 
-    fn time_found(&mut self, time: Option<Timestamp>, text: &str) {
-        self.time = time.map_or_else(|| Time::Bad(format!("`{}`", shown(text))), Time::At);
+    /// The sender has no value here.
+    fn null(&mut self) {
+        self.told |= matches!(self.role(), Role::Metric);
+    }
+
+    /// Text that is no value: whether the node is there, the unit of a value beside it, or an event.
+    fn word(&mut self, text: &str) {
+        let start = self.object.as_ref().map_or(0, |object| object.start);
+        let field = &self.path[start..];
+        let online = super::payload::number::online(field, text).filter(|_| self.object.is_some());
+        let (kind, data) = match online {
+            Some(online) => (AVAILABILITY_EVENT, if online { crate::reading::ONLINE } else { crate::reading::OFFLINE }),
+            None => (&*self.path, text),
+        };
+        if let Some(object) = &mut self.object
+            && object.is_unit(&self.path, text)
+        {
+            return;
+        }
+        // The elements of a list are no fields of which each could change.
+        let last = field.rsplit('.').next().unwrap_or_default();
+        let listed = !last.is_empty() && last.bytes().all(|b| b.is_ascii_digit());
+        if listed || !texts::tells(last, text) || name_fault(kind).is_some() {
+            return;
+        }
+        self.values += 1;
+        if self.values > MAX_VALUES {
+            return;
+        }
+        self.told = true;
+        let (node, kind) = (Arc::clone(&self.plan.node), Arc::from(kind));
+        let data = super::payload::found::cut_data(data).to_owned();
+        self.decoded.events.push(Event { node, kind, when: When::Arrival, data });
     }
 
     /// Where a time or a node's name was expected there is something else.
     fn unfit(&mut self, role: Role, what: &'static str) {
         match role {
-            Role::Time => self.time = Time::Bad(what.to_owned()),
+            Role::Time => self.time_unfit(what),
             Role::Node => self.named = Named::Bad(what),
             Role::Metric => {}
         }
     }
 
-    /// A value; `text` is what it is made of.
-    fn value(&mut self, value: f64, text: &str) {
+    /// A value; `text` is what it is made of, and `switch` says that it is one and no quantity.
+    fn value(&mut self, value: f64, text: &str, switch: bool) {
         // A path of 200 KB above 20,000 leaves must not be hashed for each of them.
         if value.is_finite()
             && self.path.len() <= MAX_NAME
             && let Some(&at) = self.known.get(self.path.as_str())
         {
             self.decoded.readings[at].value = value;
+            self.note_switch(at, switch);
             return;
         }
         self.values += 1;
@@ -252,11 +265,17 @@ impl<'a> Walk<'a> {
             return;
         }
         let metric: Arc<str> = Arc::from(self.path.as_str());
-        if self.object.is_some() {
-            self.known.insert(Arc::clone(&metric), self.decoded.readings.len());
-        }
+        let at = self.decoded.readings.len();
         let node = Arc::clone(&self.plan.node);
-        self.decoded.readings.push(Reading { node, metric, own_name: None, unit: None, when: When::Arrival, value });
+        let (own_name, unit, when) = (None, None, When::Arrival);
+        self.decoded.readings.push(Reading { node, metric: Arc::clone(&metric), own_name, unit, when, value });
+        if self.object.is_some() {
+            self.known.insert(metric, at);
+            self.note_switch(at, switch);
+        } else {
+            let term = names::at_path(&metric);
+            object::describe(&mut self.decoded.readings[at], if switch { names::of_switch(term) } else { term });
+        }
     }
 
     /// Why the value in hand cannot be a reading.
@@ -291,15 +310,15 @@ impl<'a> Walk<'a> {
                 event.node = Arc::clone(&node);
             }
         }
-        if let (Some(event), 2..) = (events.first_mut(), self.bad_times) {
-            let _: fmt::Result = write!(event.data, " (and {} more of its objects)", self.bad_times - 1);
+        if let (Some(event), 2..) = (self.bad_time, self.bad_times) {
+            let _: fmt::Result = write!(events[event].data, " (and {} more of its objects)", self.bad_times - 1);
         }
         if self.values > MAX_VALUES {
             let detail = format!("{} values: expected at most {MAX_VALUES}, the others are not stored", self.values);
             dead.push(DeadLetter::new(DeadReason::TooManyValues, detail, self.text.as_bytes()));
         }
-        if readings.is_empty() && dead.is_empty() {
-            let detail = "expected a number or a boolean";
+        if readings.is_empty() && dead.is_empty() && !self.told {
+            let detail = "expected a number, a boolean or the text of a state";
             dead.push(DeadLetter::new(DeadReason::NoReading, detail, self.text.as_bytes()));
         }
         Ok(self.decoded)

@@ -24,7 +24,7 @@ mod warnings;
 
 pub use error::{ConfigError, ConfigErrors, Place};
 pub use quality::{Interval, Quality};
-pub use source::{Mqtt, Serial, SerialFormat, Subscription};
+pub use source::{Mqtt, Parity, Serial, Subscription, Uart};
 
 use std::ffi::OsString;
 use std::fs::File;

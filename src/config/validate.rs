@@ -2,6 +2,8 @@
 //!
 //! All keys of a section are read before the first missing value ends it, so that every mistake is reported.
 
+mod serial;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,10 +12,7 @@ use tracing::level_filters::LevelFilter;
 use url::Url;
 
 use super::raw::{Entry, Section};
-use super::{
-    Clock, Config, Http, Intake, Interval, Log, Memory, Mqtt, Quality, Serial, SerialFormat, Store, Subscription,
-    Trust, value,
-};
+use super::{Clock, Config, Http, Intake, Interval, Log, Memory, Mqtt, Quality, Store, Subscription, Trust, value};
 use crate::codec::payload::Format;
 use crate::codec::topic::Pattern;
 use crate::zone::Tz;
@@ -36,9 +35,6 @@ const LEVELS: &[(&str, LevelFilter)] = &[
     ("debug", LevelFilter::DEBUG),
     ("trace", LevelFilter::TRACE),
 ];
-
-const SERIAL_FORMATS: &[(&str, SerialFormat)] =
-    &[("hub-lines", SerialFormat::HubLines), ("json-lines", SerialFormat::JsonLines)];
 
 /// Everything; `None` if something is wrong, which is then reported.
 pub(super) fn config(mut root: Section<'_>) -> Option<Config> {
@@ -67,7 +63,7 @@ pub(super) fn config(mut root: Section<'_>) -> Option<Config> {
     let quality = all(root.tables("quality"), quality);
     root.finish();
     let mut taken = Taken::default();
-    let serial = all(serial_sections, |section| serial(section, &mut taken));
+    let serial = all(serial_sections, |section| serial::serial(section, &mut taken));
     let mqtt = all(mqtt_sections, |section| mqtt(section, &mut taken));
     Some(Config {
         store: store?,
@@ -220,44 +216,6 @@ impl Taken {
     }
 }
 
-fn serial(mut section: Section<'_>, taken: &mut Taken) -> Option<Serial> {
-    let default = Serial::default();
-    let name = taken.name(&mut section);
-    let expected = "the path of a device, such as \"/dev/serial/by-id/usb-Raspberry_Pi_Pico-if00\"";
-    let port = section.required("port", expected, value::path);
-    if let Some(port) = &port
-        && let Some(other) = taken.ports.insert(port.clone(), section.path().to_owned())
-    {
-        section.blame("port", format!("{other} reads this port, expected one that no other source reads"));
-    }
-    let baud = section.or("baud", default.baud, value::whole(300..=4_000_000));
-    let format = section.required("format", "\"hub-lines\" or \"json-lines\"", value::format(SERIAL_FORMATS));
-    let silence = section.or("silence", default.silence, value::duration(SECOND..=DAY, default.silence));
-    let max_line = section.or("max-line", default.max_line, value::whole(64..=65_536));
-    let time = section.or("time", default.time, value::field);
-    let node = section.or("node", default.node, value::field);
-    let timezone = section.optional("timezone", zone);
-    if format == Some(SerialFormat::HubLines) {
-        for key in ["time", "node"] {
-            if section.is_set(key) {
-                section.blame(key, "expected with format = \"json-lines\" only");
-            }
-        }
-    }
-    section.finish();
-    Some(Serial {
-        name: name?,
-        port: port?,
-        baud: baud?,
-        format: format?,
-        silence: silence?,
-        max_line: max_line?,
-        time: time?,
-        node: node?,
-        timezone: timezone?,
-    })
-}
-
 fn mqtt(mut section: Section<'_>, taken: &mut Taken) -> Option<Mqtt> {
     let name = taken.name(&mut section);
     let url = section.required("url", "the broker's address, such as \"mqtt://localhost:1883\"", broker);
@@ -335,13 +293,26 @@ fn broker(entry: &Entry<'_>) -> Result<Url, String> {
 
 fn subscription(mut section: Section<'_>) -> Option<Subscription> {
     let topic = section.required("topic", "a topic pattern, such as \"sensors/{node}/{metric}\"", topic);
-    let format =
-        section.or("format", Format::Auto, value::format(&Format::ALL.map(|format| (format.as_str(), format))));
+    // A layout is of no publisher: it is not among the formats that are told by topic and payload.
+    let formats = Format::ALL.map(|format| (format.as_str(), Some(format)));
+    let formats: Vec<_> = formats.into_iter().chain([("layout", None)]).collect();
+    let format = section.or("format", Some(Format::Auto), value::format(&formats));
+    let layout = section.optional("layout", value::layout);
+    match (format, &layout) {
+        (Some(None), Some(None)) => section.blame("layout", value::LAYOUT),
+        (Some(Some(_)), Some(Some(_))) => section.blame("layout", "expected with format = \"layout\" only"),
+        _ => {}
+    }
     let time = section.optional("time", value::field);
+    if format == Some(None) && section.is_set("time") {
+        section.blame("time", "expected none with format = \"layout\": the field `unix_time` of a layout is the time");
+    }
     let timezone = section.optional("timezone", zone);
     let qos = section.or("qos", 1, qos);
     section.finish();
-    Some(Subscription { topic: topic?, format: format?, time: time?, timezone: timezone?, qos: qos? })
+    let (format, layout) = (format?, layout?);
+    let (topic, time, timezone, qos) = (topic?, time?, timezone?, qos?);
+    Some(Subscription { topic, format: format.unwrap_or_default(), layout, time, timezone, qos })
 }
 
 fn topic(entry: &Entry<'_>) -> Result<Pattern, String> {

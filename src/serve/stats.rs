@@ -126,6 +126,8 @@ pub(super) struct Source {
     pub(super) name: Text,
     pub(super) kind: &'static str,
     pub(super) address: String,
+    /// How what comes is read; of a broker each subscription says it.
+    pub(super) format: Option<&'static str>,
     pub(super) state: &'static str,
     pub(super) reason: Option<String>,
     pub(super) problems: Vec<String>,
@@ -295,6 +297,7 @@ impl Source {
             name: (&source.name).into(),
             kind: source.kind,
             address: source.address.clone(),
+            format: source.format,
             state: state.as_str(),
             reason: match state {
                 SourceState::Down(why) => Some(why),

@@ -29,6 +29,7 @@ mod publishers;
 mod quality;
 mod recovery;
 mod rollups;
+mod serial_formats;
 mod space;
 mod statistics;
 mod time;

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::codec::payload::scalar;
 use crate::reading::{MAX_EXCERPT, Timestamp, When};
 
 /// 2025-10-09T08:53:20Z.
@@ -54,6 +55,7 @@ fn every_numeric_leaf_is_named_by_its_path() {
         [
             ("temperature", 27.34),
             ("occupancy", 1.0),
+            ("state", 0.0),
             ("update.installed", 537_019_939.0),
             ("update.ok", 0.0),
             ("update.deep.er", -0.001),
@@ -64,7 +66,8 @@ fn every_numeric_leaf_is_named_by_its_path() {
         ]
     );
     for reading in &got.readings {
-        assert_eq!((&*reading.node, &reading.unit, reading.when), ("n", &None, When::Arrival));
+        let unit = (&*reading.metric == "temperature").then_some("degC");
+        assert_eq!((&*reading.node, reading.unit.as_deref(), reading.when), ("n", unit, When::Arrival));
         assert!(Arc::ptr_eq(&reading.node, &got.readings[0].node));
     }
 }
@@ -110,8 +113,8 @@ fn the_path_of_the_time_may_be_deep() {
     assert_eq!(rows(&got), [("meta.v", 1.0, T), ("ts", 5.0, T)]);
     assert_eq!(rows(&at("a.1", r#"{"a": [7, 1760000000]}"#)), [("a.0", 7.0, T)]);
     assert_eq!(rows(&at("a.b", r#"{"a.b": 1760000000, "c": 7}"#)), [("c", 7.0, T)]);
-    let got = decode(br#"{"time": 1760000000, "c": 7}"#, &Options { time: None, ..options() });
-    assert_eq!(rows(&got), [("time", 1_760_000_000.0, When::Arrival), ("c", 7.0, When::Arrival)]);
+    // Where a field is configured, no other is looked for.
+    assert_eq!(rows(&at("x", r#"{"time": 1760000000, "c": 7}"#)).len(), 2);
 }
 
 #[test]
@@ -214,7 +217,7 @@ fn a_number_that_overflows_is_put_aside_alone() {
 #[test]
 fn the_inner_mark_of_the_parser_is_an_ordinary_key() {
     let mark = "$serde_json::private::Number";
-    for value in ["\"12\"", "\"x\"", "null"] {
+    for value in ["\"\"", "\"nan\"", "null"] {
         let got = decoded(format!(r#"{{"{mark}": {value}, "a": {{"{mark}": {value}}}, "b": 1}}"#));
         assert_eq!(values(&got), [("b", 1.0)], "{value}");
     }
@@ -270,7 +273,7 @@ fn a_bad_name_of_the_node_or_metric_puts_the_whole_message_aside() {
 fn the_last_of_equal_paths_wins() {
     assert_eq!(values(&decoded(r#"{"a": 1, "b": 2, "a": 3}"#)), [("a", 3.0), ("b", 2.0)]);
     assert_eq!(values(&decoded(r#"{"a.b": 1, "a": {"b": 2}}"#)), [("a.b", 2.0)]);
-    assert_eq!(values(&decoded(r#"{"a": 1, "a": "text"}"#)), [("a", 1.0)]);
+    assert_eq!(values(&decoded(r#"{"a": 1, "a": null}"#)), [("a", 1.0)]);
     assert_eq!(values(&decoded(r#"{"a": {"x": 1}, "a": {"y": 2}}"#)), [("a.x", 1.0), ("a.y", 2.0)]);
     assert_eq!(
         values(&decoded(r#"[{"value.1": 1}, 2, {"a": 3}, {"a": 4}]"#)),
@@ -346,12 +349,161 @@ fn what_is_not_utf8_is_refused_with_the_offset() {
 
 #[test]
 fn json_without_a_value_gives_no_reading() {
-    for text in ["{}", "[]", "null", "\"ON\"", r#"{"state": "ON", "last": null, "a": [{}]}"#, r#"{"time": 1760000000}"#]
-    {
-        assert_eq!(refused(text), (DeadReason::NoReading, "expected a number or a boolean".to_owned()), "{text}");
+    let none = (DeadReason::NoReading, "expected a number, a boolean or the text of a state".to_owned());
+    for text in ["{}", "[]", r#"{"id": "t1", "fw": "1.2.3", "a": [{}, "x"]}"#, r#"{"time": 1760000000}"#] {
+        assert_eq!(refused(text), none, "{text}");
     }
     let got = decoded(r#"{"time": "x"}"#);
     assert_eq!((got.events.len(), dead(&got)[0].0), (1, DeadReason::NoReading));
+    // The sender says that it has no value: that is no fault.
+    for text in
+        ["null", "\"unavailable\"", r#"{"temperature": null, "id": "t1"}"#, r#"{"humidity": "NaN"}"#, r#"{"a": ""}"#]
+    {
+        assert!(decoded(text).is_empty(), "{text}");
+    }
+}
+
+/// Each reading as `metric=value unit (own name)`, each event as `kind: data`, both with `@time` where they have one.
+fn shown(decoded: &Decoded) -> Vec<String> {
+    let at = |when: When| match when {
+        When::Live(ts) => format!(" @{ts}"),
+        _ => String::new(),
+    };
+    let readings = decoded.readings.iter().map(|r| {
+        let unit = r.unit.as_deref().map(|unit| format!(" {unit}")).unwrap_or_default();
+        let own = r.own_name.as_deref().map(|own| format!(" ({own})")).unwrap_or_default();
+        format!("{}={}{unit}{own}{}", r.metric, r.value, at(r.when))
+    });
+    let events = decoded.events.iter().map(|e| format!("{}: {}{}", e.kind, e.data, at(e.when)));
+    readings.chain(events).chain(decoded.dead.iter().map(|d| format!("?{}", d.detail))).collect()
+}
+
+/// As a subscription without `time` reads it.
+fn found(payload: &str) -> Vec<String> {
+    shown(&decode(payload.as_bytes(), &Options { time: None, ..options() }))
+}
+
+#[test]
+fn names_are_the_vocabularys_with_its_units() {
+    assert_eq!(
+        found(
+            r#"{"temp": 21.5, "Humidity": "48.7", "pressure_pa": 101325, "battery_mv": 3012, "co2": 612, "vbat2": 3,
+                "bme280": {"temp_f": 212, "rh": 40}, "wind": {"speed": 3.5}, "door": "ON", "power": true, "level": 7}"#
+        ),
+        [
+            "temperature=21.5 degC (temp)",
+            "humidity=48.7 % (Humidity)",
+            "pressure=1013.25 hPa (pressure_pa)",
+            "battery_voltage=3.012 V (battery_mv)",
+            "co2=612 ppm",
+            "vbat2=3 V",
+            "bme280.temperature=100 degC (bme280.temp_f)",
+            "bme280.humidity=40 % (bme280.rh)",
+            "wind_speed=3.5 m/s (wind.speed)",
+            "door=1",
+            "power=1",
+            "level=7",
+        ]
+    );
+    // Two never become one.
+    assert_eq!(found(r#"{"temp": 1, "temperature": 2}"#), ["temp=1 degC", "temperature=2 degC"]);
+    assert_eq!(found(r#"{"hum": 1, "rh": 2}"#), ["humidity=1 % (hum)", "rh=2 %"]);
+    assert_eq!(shown(&of_topic("21.5", "temp")), ["temperature=21.5 degC (temp)"]);
+    assert_eq!(shown(&of_topic(r#"{"value": "21.5"}"#, "temperature")), ["temperature=21.5 degC (temperature.value)"]);
+    assert_eq!(shown(&of_topic(r#"{"temp": 1}"#, "kitchen")), ["kitchen.temperature=1 degC (kitchen.temp)"]);
+    // What no longer fits once it is converted stays as it was sent.
+    assert_eq!(found(r#"{"energy_mwh": 1e308, "pressure_bar": 1.7e308}"#).len(), 2);
+    let long = format!("{}.hum", "k".repeat(124));
+    assert_eq!(found(&format!(r#"{{"{}": {{"hum": 1}}}}"#, "k".repeat(124))), [format!("{long}=1")]);
+}
+
+#[test]
+fn a_unit_beside_a_value_is_its_unit() {
+    assert_eq!(
+        found(
+            r#"{"temperature": {"value": 212, "unit": "°F"}, "tank": {"unit": "L", "value": "12"}, "unit": "x", "a": 1}"#
+        ),
+        ["temperature=100 degC (temperature.value)", "tank.value=12 L", "a=1"]
+    );
+}
+
+#[test]
+fn other_texts_are_events_but_for_what_describes() {
+    assert_eq!(
+        found(
+            r#"{"id": "t1", "fw": "1.2.3", "mac": "aa:bb:cc:dd:ee:ff", "mode": "heat", "valve": {"state": "opening"},
+                "button": "single", "list": ["a", "b"], "built": "2024-01-01T00:00:00Z", "error": "", "t": 1}"#
+        ),
+        ["t=1", "mode: heat", "valve.state: opening", "button: single"]
+    );
+    assert_eq!(found("\"open\""), ["value: open"]);
+    assert_eq!(shown(&of_topic("\"open\"", "door")), ["door: open"]);
+    assert_eq!(
+        found(r#"{"status": "Online", "valve": {"status": "online"}}"#),
+        ["availability: online", "valve.status: online"]
+    );
+    let got = decoded(format!(r#"{{"alarm": "{}", "time": 1760000000}}"#, "ä".repeat(2_000)));
+    assert_eq!((got.events[0].data.len(), got.events[0].when), (1_024, T));
+    let many: Vec<String> = (0..1_200).map(|n| format!("\"s{n}x\": \"open\"")).collect();
+    let got = decoded(format!("{{{}}}", many.join(",")));
+    assert_eq!((got.events.len(), got.dead.len()), (1_000, 1));
+}
+
+#[test]
+fn a_time_is_found_by_its_name_where_none_is_configured() {
+    for field in [
+        r#""timestamp": 1760000000"#,
+        r#""ts": 1760000000000"#,
+        r#""time": "2025-10-09T08:53:20Z""#,
+        r#""Timestamp": "2025-10-09 08:53:20""#,
+        r#""lastSeen": "1760000000""#,
+        r#""date": "2025-10-09", "time": "08:53:20""#,
+        r#""date": "9.10.2025", "time": "08:53:20""#,
+        r#""last_seen": 1770000000, "ts": 1760000000"#,
+        r#""timestamp": null, "time": 1760000000"#,
+        r#""ts": 0, "epoch": 1760000000"#,
+    ] {
+        for text in [format!(r#"{{"a": 1, {field}}}"#), format!(r#"{{{field}, "a": 1}}"#)] {
+            assert_eq!(found(&text), ["a=1 @2025-10-09T08:53:20Z"], "{text}");
+        }
+    }
+    // Numbers that cannot be times are values.
+    assert_eq!(found(r#"{"time": 12.5, "ts": 123456, "a": 1}"#), ["time=12.5", "ts=123456", "a=1"]);
+    assert_eq!(found(r#"{"uptime": 1760000000, "a": 1}"#), ["uptime=1760000000 s", "a=1"]);
+    assert_eq!(found(r#"{"date": "2025-10-09", "a": 1}"#), ["a=1"]);
+    let expected = "expected a Unix time in s, ms, us or ns, or a text such as 2025-10-09T08:53:20Z";
+    assert_eq!(
+        found(r#"{"time": "soon", "a": 1}"#),
+        ["a=1".to_owned(), format!("clock: the field `time` is `soon`: {expected}")]
+    );
+    // A field that has another meaning with another is left alone.
+    assert_eq!(shown(&decoded(r#"{"ts": 1760000000, "a": 1}"#)), ["ts=1760000000", "a=1"]);
+}
+
+#[test]
+fn a_time_is_that_of_the_object_that_it_is_in() {
+    assert_eq!(
+        found(
+            r#"{"data": {"a": 1, "ts": 1760000000, "deep": {"b": 2}}, "other": {"c": 3, "ts": 1760000001}, "d": 4,
+                "mode": "eco", "other2": {"mode": "dry"}}"#
+        ),
+        [
+            "data.a=1 @2025-10-09T08:53:20Z",
+            "data.deep.b=2 @2025-10-09T08:53:20Z",
+            "other.c=3 @2025-10-09T08:53:21Z",
+            "d=4",
+            "mode: eco",
+            "other2.mode: dry",
+        ]
+    );
+    assert_eq!(
+        found(r#"[{"a": 1, "ts": 1760000000}, {"a": 2, "ts": 1760000001}]"#),
+        ["a=1 @2025-10-09T08:53:20Z", "a=2 @2025-10-09T08:53:21Z"]
+    );
+    assert_eq!(
+        found(r#"{"ts": 1760000000, "a": 1, "sub": {"b": 2, "ts": 1760000001}}"#),
+        ["a=1 @2025-10-09T08:53:20Z", "sub.b=2 @2025-10-09T08:53:21Z"]
+    );
 }
 
 /// JSON of which the readings are known: what the tree of `serde_json` says.
@@ -362,7 +514,11 @@ fn model(value: &serde_json::Value, path: &str, out: &mut Vec<(String, f64)>) {
         serde_json::Value::Number(n) => out.push((path.to_owned(), n.to_string().parse().unwrap())),
         serde_json::Value::Array(a) => a.iter().enumerate().for_each(|(i, v)| model(v, &below(&i.to_string()), out)),
         serde_json::Value::Object(o) => o.iter().for_each(|(k, v)| model(v, &below(k), out)),
-        serde_json::Value::Null | serde_json::Value::String(_) => {}
+        serde_json::Value::String(text) => match scalar::of_text(text) {
+            scalar::Scalar::Value(value) => out.push((path.to_owned(), value)),
+            _ => {}
+        },
+        serde_json::Value::Null => {}
     }
 }
 
@@ -383,8 +539,7 @@ fn trees() -> impl Strategy<Value = serde_json::Value> {
 }
 
 fn check_limits(got: &Decoded) {
-    assert!(!got.is_empty());
-    assert!(got.readings.len() <= MAX_VALUES && got.events.len() <= 1 && got.dead.len() <= MAX_VALUES + 1);
+    assert!(got.readings.len() + got.events.len() <= MAX_VALUES + 1 && got.dead.len() <= MAX_VALUES + 1);
     for reading in &got.readings {
         assert!(reading.value.is_finite());
         assert!((1..=128).contains(&reading.metric.len()) && !reading.metric.chars().any(char::is_control));
@@ -398,10 +553,14 @@ proptest! {
     #[test]
     fn readings_agree_with_the_tree(tree in proptest::collection::btree_map("[a-z]{1,3}", trees(), 1..6)) {
         let tree = json!(tree);
-        let got = decode(tree.to_string().as_bytes(), &Options { metric: Some("m"), time: None, ..options() });
+        let got = decode(tree.to_string().as_bytes(), &Options { metric: Some("m"), time: Some("-"), ..options() });
         let mut expected = Vec::new();
         model(&tree, "m", &mut expected);
-        let found: Vec<(String, f64)> = got.readings.iter().map(|r| (r.metric.to_string(), r.value)).collect();
+        let found: Vec<(String, f64)> = got
+            .readings
+            .iter()
+            .map(|r| (r.own_name.as_ref().unwrap_or(&r.metric).to_string(), r.value))
+            .collect();
         prop_assert_eq!(found, expected);
     }
 

@@ -54,14 +54,15 @@ impl<'de> Visitor<'de> for Value<'_, '_> {
         f.write_str("a JSON value")
     }
 
-    fn visit_unit<E>(self) -> Result<(), E> {
+    fn visit_unit<E>(mut self) -> Result<(), E> {
+        self.name();
+        self.walk.null();
         Ok(())
     }
 
-    fn visit_str<E>(self, text: &str) -> Result<(), E> {
-        if self.place == Place::Inside {
-            self.walk.text(text);
-        }
+    fn visit_str<E>(mut self, text: &str) -> Result<(), E> {
+        self.name();
+        self.walk.text(text);
         Ok(())
     }
 

@@ -7,6 +7,7 @@ use super::homie::Homie;
 use super::rtl_433::Rtl433;
 use super::ruuvi::Ruuvi;
 use super::sparkplug_b::SparkplugB;
+use super::texts::Texts;
 use super::the_things_stack::TheThingsStack;
 use super::theengs::Theengs;
 use super::{Format, Message, csv, esphome, influx_line, msgpack, number, senml, shelly, tasmota, zigbee2mqtt};
@@ -48,6 +49,7 @@ pub struct Decoders {
     the_things_stack: TheThingsStack,
     theengs: Theengs,
     states: HashMap<Arc<str>, String>,
+    texts: Texts,
 }
 
 impl Decoders {
@@ -63,7 +65,8 @@ impl Decoders {
         }
         let taken_for = (format == Format::Auto).then(|| super::auto::recognise(message));
         let mut request = None;
-        let mut decoded = match taken_for.unwrap_or(format) {
+        let format = taken_for.unwrap_or(format);
+        let mut decoded = match format {
             // Nothing is taken for it.
             Format::Auto | Format::Json => as_json(message),
             Format::Number => number::decode(message),
@@ -87,6 +90,10 @@ impl Decoders {
             }
         };
         self.leave_out_known_states(message.retain, &mut decoded);
+        // What is retained is left out by the caller, and is not told by that.
+        if !message.retain && has_free_fields(format) {
+            self.texts.leave_out_known(&mut decoded.events);
+        }
         Output { decoded, taken_for, request }
     }
 
@@ -116,15 +123,59 @@ impl Decoders {
         self.the_things_stack.forget_frames();
         self.ruuvi.forget_frames();
         self.states.clear();
+        self.texts.forget();
     }
 }
 
+/// Whether the publishers of a format choose their fields themselves, so that a text may be a state that comes with each message.
+const fn has_free_fields(format: Format) -> bool {
+    matches!(format, Format::Json | Format::Csv | Format::Msgpack | Format::InfluxLine | Format::Number)
+}
+
 fn as_json(message: &Message<'_>) -> Decoded {
+    if let Some(online) = json_availability(message) {
+        let mut found = super::found::Found::new(message.payload);
+        let above = message.topic.rsplit_once('/').map(|(above, _)| above);
+        found.availability(&message.node_or(above), online, When::Arrival);
+        return found.finish();
+    }
     let node: Arc<str> = message.node_or(None);
     json::decode(
         message.payload,
         &json::Options { node: &node, metric: message.metric, time: message.time, local: message.local },
     )
+}
+
+/// Whether a node is there, told below a level `status`, `availability`, `online`, ... of the topic: as a bare or quoted word, or as
+/// an object with nothing but that word (`{"state": "online"}`).
+fn json_availability(message: &Message<'_>) -> Option<bool> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Told<'a> {
+        Switch(bool),
+        Word(#[serde(borrow)] std::borrow::Cow<'a, str>),
+    }
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct State<'a> {
+        #[serde(borrow, alias = "status", alias = "availability", alias = "online", alias = "connected")]
+        state: Told<'a>,
+    }
+    // Most messages end here.
+    if !number::tells_availability(message.topic) {
+        return None;
+    }
+    let text = message.text().ok().filter(|text| text.len() <= 64)?;
+    let told = match text.as_bytes().first()? {
+        b'{' => serde_json::from_str::<State<'_>>(text).ok()?.state,
+        b'"' => serde_json::from_str(text).ok()?,
+        _ => Told::Word(text.into()),
+    };
+    match told {
+        // Only where the topic's level says what is true.
+        Told::Switch(online) => number::availability(message.topic, if online { "true" } else { "false" }),
+        Told::Word(word) => number::availability(message.topic, &word),
+    }
 }
 
 #[cfg(test)]
@@ -158,5 +209,44 @@ mod tests {
             retain: true,
         };
         assert_eq!(decoders.decode(Format::Auto, &message).decoded.events.len(), 1, "it may not be stored");
+    }
+
+    fn told(decoders: &mut Decoders, format: Format, topic: &str, payload: &str, retain: bool) -> Vec<String> {
+        let payload = payload.as_bytes();
+        let message = Message { topic, payload, node: None, metric: None, time: None, local: Local::UTC, retain };
+        super::super::listed::lines(&decoders.decode(format, &message).decoded)
+    }
+
+    #[test]
+    fn json_tells_whether_a_node_is_there() {
+        for (topic, payload, line) in [
+            ("garden/t1/status", "online", "!garden/t1 availability online -"),
+            ("garden/t1/status", "\"offline\"", "!garden/t1 availability offline -"),
+            ("garden/t1/LWT", "Offline", "!garden/t1 availability offline -"),
+            ("garden/t1/availability", r#"{"state": "online"}"#, "!garden/t1 availability online -"),
+            ("garden/t1/online", "false", "!garden/t1 availability offline -"),
+            ("garden/t1/connected", r#"{"connected": true}"#, "!garden/t1 availability online -"),
+            ("garden/t1", r#"{"status": "offline"}"#, "!garden/t1 availability offline -"),
+            // Not by the topic's level, or not only that.
+            ("garden/t1/status", r#"{"state": true}"#, "garden/t1/status state 1 - - -"),
+            ("garden/t1/status", r#"{"on": true}"#, "garden/t1/status on 1 - - -"),
+            ("garden/t1/valve", "\"online\"", "!garden/t1/valve value online -"),
+        ] {
+            assert_eq!(told(&mut Decoders::new(), Format::Json, topic, payload, false), [line], "{topic} {payload}");
+        }
+    }
+
+    #[test]
+    fn a_state_that_comes_with_each_message_is_told_when_it_changes() {
+        let mut decoders = Decoders::new();
+        let (eco, dry) = (r#"{"t": 1, "mode": "eco"}"#, r#"{"t": 1, "mode": "dry"}"#);
+        let mut count = |payload, retain| told(&mut decoders, Format::Json, "a", payload, retain).len();
+        // What is retained is not stored by the caller: it is no news that was told.
+        assert_eq!((count(eco, true), count(eco, false), count(eco, false)), (2, 2, 1));
+        assert_eq!((count(dry, false), count(eco, false), count(eco, false)), (2, 2, 1));
+        let press = r#"{"button": "single"}"#;
+        assert_eq!((count(press, false), count(press, false)), (1, 1));
+        decoders.forget_frames();
+        assert_eq!(told(&mut decoders, Format::Json, "a", eco, false).len(), 2, "it may not be stored");
     }
 }

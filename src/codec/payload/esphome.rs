@@ -19,11 +19,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Message;
 use super::fields::{DEPENDS, cut, each_leaf, of_words, switch_of};
 use super::found::{Found, refused};
 use super::scalar::{Scalar, of_json, of_text};
 use super::vocabulary::Term;
+use super::{Message, texts};
 use crate::reading::{DeadReason, Decoded, When};
 
 /// All types of components that have a state of their own; text sensors are `sensor`.
@@ -213,6 +213,8 @@ fn value(found: &mut Found<'_>, node: &Arc<str>, component: &str, names: (&str, 
     let switch = switch(component, text).or_else(|| switch_of(&Value::String(text.to_owned())));
     match (switch, of_text(text)) {
         (Some(switch), _) => found.value(node, own, &Term::unknown(metric), switch, When::Arrival),
+        // Addresses, versions and times that a text sensor tells are nothing that happened.
+        (None, Scalar::Text(text)) if component == "text_sensor" && !texts::tells(metric, text) => {}
         (None, Scalar::Text(text)) => found.event(node, metric, text, When::Arrival),
         (None, scalar) => {
             found.scalar(node, own, &term(component, metric), scalar, When::Arrival);

@@ -18,8 +18,17 @@ pub fn refused(reason: DeadReason, detail: impl Into<String>, payload: &[u8]) ->
     Decoded { dead: vec![DeadLetter::new(reason, detail, payload)], ..Decoded::default() }
 }
 
-/// Node, metric and time of a reading.
-type Series = (Arc<str>, Arc<str>, Option<i64>);
+/// The beginning of the data of an event that is longer than [`MAX_DATA`], and every other as it is.
+pub fn cut_data(data: &str) -> &str {
+    let mut end = data.len().min(MAX_DATA);
+    while !data.is_char_boundary(end) {
+        end -= 1;
+    }
+    &data[..end]
+}
+
+/// Node, metric and time of a reading; without a time, the row that it is in.
+type Series = (Arc<str>, Arc<str>, Result<i64, i64>);
 
 /// What was found in one message so far.
 #[derive(Debug)]
@@ -27,13 +36,15 @@ pub struct Found<'a> {
     payload: &'a [u8],
     values: usize,
     known: HashMap<Series, usize>,
+    /// Which row of the message this is: values without a time are of one moment within a row only.
+    row: i64,
     decoded: Decoded,
 }
 
 impl<'a> Found<'a> {
     /// Nothing yet; dead letters show the beginning of `payload`.
     pub fn new(payload: &'a [u8]) -> Self {
-        Self { payload, values: 0, known: HashMap::new(), decoded: Decoded::default() }
+        Self { payload, values: 0, known: HashMap::new(), row: 0, decoded: Decoded::default() }
     }
 
     /// A value of the metric that `term` describes; `own_name` is what the publisher calls it. `term` converts the value.
@@ -54,8 +65,8 @@ impl<'a> Found<'a> {
         }
         let metric: Arc<str> = Arc::from(&*term.metric);
         let at = match when {
-            When::Arrival => None,
-            When::Live(ts) | When::Stored(ts) => Some(ts.micros()),
+            When::Arrival => Err(self.row),
+            When::Live(ts) | When::Stored(ts) => Ok(ts.micros()),
         };
         if let Some(&index) = self.known.get(&(Arc::clone(node), Arc::clone(&metric), at)) {
             self.decoded.readings[index].value = value;
@@ -71,6 +82,12 @@ impl<'a> Found<'a> {
             when,
             value,
         });
+    }
+
+    /// Another row begins: a value without a time does not replace that of an earlier row. The store gives both the arrival,
+    /// a microsecond apart.
+    pub const fn next_row(&mut self) {
+        self.row += 1;
     }
 
     /// A field of which only its value counts: a number or a switch is a reading, one that is too large a dead letter,
@@ -100,11 +117,7 @@ impl<'a> Found<'a> {
             self.dead(DeadReason::BadName, detail);
             return;
         }
-        let mut end = data.len().min(MAX_DATA);
-        while !data.is_char_boundary(end) {
-            end -= 1;
-        }
-        let data = data[..end].to_owned();
+        let data = cut_data(data).to_owned();
         self.decoded.events.push(Event { node: Arc::clone(node), kind: Arc::from(kind), when, data });
     }
 

@@ -2,13 +2,13 @@
 //!
 //! `measurement[,tag=value...] field=value[,field=value...] [timestamp]`, one point a line ([`point`] has the grammar).
 //!
-//! **Node.** In the line protocol the measurement and all tags together identify a series; a node's name must be short and stay
-//! when a tag changes that only describes. So the tags in [`IDENTITY`] name the node, in the order of that list and joined by
-//! `/`: `host=pi,cpu=cpu0` is `pi/cpu0`. Also a tag that has the measurement's name, one whose last word is `device`, `node`,
-//! `sensor`, `station`, `room` or `location` (`huebridge_device`), and one with `_id` behind a name of the list where the tag
-//! without it is missing. Other tags are left out; where there are no others, all tags name the node, by the order of their keys.
-//! Without tags it is the topic's or port's name. A pattern's `{node}` comes before all of this; then the identifying tags that
-//! are not that name stand before the metric (`cpu0.cpu.usage_idle`), so that no two series become one.
+//! **Node.** In the line protocol the measurement and all tags together identify a series, and so they do here: the values of the
+//! tags are the node, joined by `/`. Those in [`IDENTITY`] come first, in the order of that list (`host=pi,cpu=cpu0` is `pi/cpu0`),
+//! also with `_id` behind such a name, or where it is the last word (`huebridge_device`); the others follow by their keys. Tags that
+//! describe the place or thing that another names ([`DESCRIBING`]) are left out, so that a node is the same when they change, unless
+//! there are no others. Where two points of a message would be one without them, or without their measurement, the second keeps both.
+//! Without tags the node is the topic's or port's name. A pattern's `{node}` comes before all of this; then the values of the tags
+//! that are not that name stand before the metric (`cpu0.cpu.usage_idle`), so that no two series become one.
 //!
 //! **Metric.** A field with a name of the vocabulary ([`names`]) is that metric. `value`, `gauge` and `counter` are named after
 //! the measurement. Others are `measurement.field`, since `mem` and `swap` both have a `used_percent`.
@@ -19,6 +19,7 @@
 //! **Time.** The timestamp's magnitude tells its unit (ns, us, ms, s), as [`time::from_integer`] has it; without one, or with 0,
 //! the arrival counts.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::found::Found;
@@ -70,10 +71,77 @@ pub const IDENTITY: [&str; 35] = [
     "forecast",
 ];
 
+/// Tags that describe what others name: where it is, what it is made of. Sorted.
+pub const DESCRIBING: [&str; 59] = [
+    "arch",
+    "brand",
+    "capacity",
+    "cluster",
+    "condition_id",
+    "condition_main",
+    "container_image",
+    "container_status",
+    "container_version",
+    "continent",
+    "country",
+    "datacenter",
+    "dc",
+    "device_class",
+    "device_type",
+    "distro",
+    "enabled",
+    "engine_host",
+    "env",
+    "environment",
+    "firmware",
+    "fstype",
+    "fw",
+    "geohash",
+    "hardware",
+    "hw_version",
+    "kernel",
+    "label",
+    "lat",
+    "latitude",
+    "lon",
+    "longitude",
+    "manufacturer",
+    "mode",
+    "model",
+    "os",
+    "owner",
+    "platform",
+    "product",
+    "project",
+    "rack",
+    "region",
+    "result",
+    "role",
+    "season",
+    "sensor_type",
+    "server_version",
+    "status_code",
+    "sw_version",
+    "team",
+    "timezone",
+    "type",
+    "tz",
+    "unit",
+    "unit_of_measurement",
+    "units",
+    "vendor",
+    "version",
+    "wwn",
+];
+
+/// Last words of tags that describe.
+const DESCRIBING_WORDS: [&str; 9] =
+    ["enabled", "firmware", "fw", "manufacturer", "model", "type", "unit", "vendor", "version"];
+
 /// Last words of tags that identify.
 const IDENTITY_WORDS: [&str; 6] = ["device", "node", "sensor", "station", "room", "location"];
 
-/// Tags of one line that are looked at; the others are left out.
+/// Tags of one line that are looked at; the others are left out. Nobody has half as many.
 const MAX_TAGS: usize = 64;
 
 /// Bad lines of a text that become dead letters of their own; one more tells how many others there were.
@@ -115,13 +183,17 @@ pub fn decode(message: &Message<'_>) -> Decoded {
 /// Decodes lines. A line that is no point is a dead letter, which names line and column; the others are kept.
 pub fn decode_lines(text: &str, origin: Origin<'_>) -> Decoded {
     let mut found = Found::new(text.as_bytes());
+    let mut told = HashMap::new();
     let mut bad: Vec<DeadLetter> = Vec::new();
     let mut faults = 0_usize;
     let mut points = 0_usize;
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !is_blank(line)) {
         points += 1;
         match Point::parse(line) {
-            Ok(point) => put(&point, origin, &mut found),
+            Ok(point) => {
+                found.next_row();
+                put(&point, origin, &mut told, &mut found);
+            }
             Err(fault) => {
                 faults += 1;
                 if faults <= MAX_BAD_LINES {
@@ -148,10 +220,13 @@ fn is_blank(line: &str) -> bool {
     line.is_empty() || line.starts_with('#')
 }
 
+/// What the points so far have told: node, metric and timestamp, and of which measurement and with what tags left out.
+type Told = HashMap<(Arc<str>, String, Option<i64>), (String, String)>;
+
 /// The readings and events of one point.
-fn put(point: &Point<'_>, origin: Origin<'_>, found: &mut Found<'_>) {
+fn put(point: &Point<'_>, origin: Origin<'_>, told: &mut Told, found: &mut Found<'_>) {
     let measurement = point.measurement.plain();
-    let (node, prefix) = identity(point, &measurement, origin);
+    let Identity { node, prefix, left_out } = identity(point, &measurement, origin);
     let node: Arc<str> = Arc::from(node);
     let when = match point.timestamp {
         None | Some(0) => When::Arrival,
@@ -179,13 +254,21 @@ fn put(point: &Point<'_>, origin: Origin<'_>, found: &mut Found<'_>) {
                 of_text(&text)
             }
         };
-        let term = if switch { names::of_switch(term) } else { term };
-        match scalar {
-            Scalar::Text(text) => found.event(&node, &term.metric, text, when),
-            scalar => {
-                found.scalar(&node, key, &term, scalar, when);
-            }
+        let mut term = if switch { names::of_switch(term) } else { term };
+        if let Scalar::Text(text) = scalar {
+            found.event(&node, &term.metric, text, when);
+            continue;
         }
+        let mut node = Arc::clone(&node);
+        let series = (Arc::clone(&node), term.metric.to_string(), point.timestamp);
+        let same = told.entry(series).or_insert_with(|| (measurement.to_string(), left_out.clone()));
+        if *same.0 != *measurement {
+            term.metric = format!("{prefix}{measurement}.{key}").into();
+        }
+        if same.1 != left_out {
+            node = Arc::from(format!("{node}/{left_out}"));
+        }
+        found.scalar(&node, key, &term, scalar, when);
     }
 }
 
@@ -203,8 +286,16 @@ fn qualified<'a>(term: Term<'a>, key: &str, measurement: &'a str, prefix: &str) 
     term
 }
 
-/// The node, and what stands before its metrics.
-fn identity(point: &Point<'_>, measurement: &str, origin: Origin<'_>) -> (String, String) {
+/// What the tags make of a point.
+struct Identity {
+    node: String,
+    /// Stands before its metrics.
+    prefix: String,
+    /// The values of the tags that only describe.
+    left_out: String,
+}
+
+fn identity(point: &Point<'_>, measurement: &str, origin: Origin<'_>) -> Identity {
     let tags: Vec<(String, String)> = point
         .tags
         .iter()
@@ -212,27 +303,34 @@ fn identity(point: &Point<'_>, measurement: &str, origin: Origin<'_>) -> (String
         .map(|(key, value)| (key.plain().into_owned(), value.plain().into_owned()))
         .collect();
     let place = |key: &str| IDENTITY.iter().position(|known| *known == key);
+    let has = |key: &str| tags.iter().any(|(other, _)| other.eq_ignore_ascii_case(key));
     let mut named: Vec<(usize, &str, &str)> = Vec::new();
+    let mut left_out: Vec<&str> = Vec::new();
     for (key, value) in &tags {
         let lower = key.to_ascii_lowercase();
-        let without_id = lower
-            .strip_suffix("_id")
-            .filter(|base| place(base).is_some() && !tags.iter().any(|(other, _)| other.eq_ignore_ascii_case(base)));
+        let without_id = lower.strip_suffix("_id");
         let last = lower.rsplit(['_', '-', '.']).next().unwrap_or_default();
         let at = place(&lower)
-            .or_else(|| without_id.and_then(place))
+            .or_else(|| without_id.filter(|base| !has(base)).and_then(place))
             .or_else(|| IDENTITY_WORDS.contains(&last).then(|| place(last)).flatten())
             .or_else(|| (key == measurement).then_some(IDENTITY.len()));
-        if let Some(at) = at {
-            named.push((at, key, value));
+        // The number of a thing that another tag names.
+        let describes = DESCRIBING.binary_search(&&*lower).is_ok()
+            || DESCRIBING_WORDS.contains(&last)
+            || without_id.is_some_and(has);
+        match at {
+            Some(at) => named.push((at, key, value)),
+            None if describes => left_out.push(value),
+            None => named.push((IDENTITY.len() + 1, key, value)),
         }
     }
     if named.is_empty() {
         named = tags.iter().map(|(key, value)| (0, &**key, &**value)).collect();
+        left_out.clear();
     }
     named.sort_unstable();
     let values = named.iter().map(|(_, _, value)| *value);
-    match origin.node {
+    let (node, prefix) = match origin.node {
         Some(node) => {
             let parts = node.split('/');
             let others = values.filter(|value| *value != node && !parts.clone().any(|part| part == *value));
@@ -240,7 +338,8 @@ fn identity(point: &Point<'_>, measurement: &str, origin: Origin<'_>) -> (String
         }
         None if named.is_empty() => (origin.fallback.to_owned(), String::new()),
         None => (values.collect::<Vec<_>>().join("/"), String::new()),
-    }
+    };
+    Identity { node, prefix, left_out: left_out.join("/") }
 }
 
 #[cfg(test)]

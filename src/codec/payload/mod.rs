@@ -42,8 +42,10 @@ pub mod senml;
 pub mod shelly;
 pub mod sparkplug_b;
 pub mod tasmota;
+pub mod texts;
 pub mod the_things_stack;
 pub mod theengs;
+pub mod time_fields;
 pub mod vocabulary;
 pub mod zigbee2mqtt;
 

@@ -3,20 +3,21 @@
 //! - A leaf's name is its path: `{"env": {"temp": 21.5}}` is `env.temp`, the second element of an array `.1` behind the array's
 //!   name. A bare value is `value`, or the pattern's metric, which stands before the names of an object's leaves.
 //! - The outermost value may be an array of maps: each has its own time.
-//! - Numbers and booleans are readings, and so is text that is a number or a switch; nil, NaN, binary data, extensions and other
-//!   texts are not. A 32-bit float is the shortest decimal number that gives it: 21.1 and not 21.100000381.
+//! - Numbers and booleans are readings, and so is text that is a number or a switch; other texts are events as in JSON. Nil, NaN,
+//!   binary data and extensions are nothing. A 32-bit float is the shortest decimal number that gives it: 21.1 and not 21.100000381.
 //! - Time: the configured field as number, text or timestamp extension (type -1, in 4, 8 or 12 bytes); where none is
-//!   configured, a timestamp extension in a field `time`, `timestamp`, `ts` or `datetime`.
+//!   configured, a field with the name of a time ([`time_fields`]) of the map that is the value.
 //! - The node is what the pattern names, or else the topic.
 //! - Not MessagePack, a key that is neither text nor a whole number, maps and arrays in each other beyond [`MAX_DEPTH`], or bytes
 //!   behind the value: a dead letter with the offset.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::found::{Found, refused};
 use super::scalar::{Scalar, of_text};
-use super::vocabulary::Term;
-use super::{MAX_VALUES, Message, names};
+use super::time_fields::{self, Told};
+use super::{MAX_VALUES, Message, names, texts};
 use crate::codec::leaves::shown;
 use crate::codec::time::{self, Local};
 use crate::reading::{DeadReason, Decoded, MAX_NAME, Timestamp, When};
@@ -27,9 +28,6 @@ mod reader;
 /// Maps and arrays in each other.
 pub const MAX_DEPTH: usize = 64;
 
-/// Fields that hold the time where they are timestamp extensions and none is configured.
-const TIMES: [&str; 4] = ["time", "timestamp", "ts", "datetime"];
-
 /// Whether this is a map, or an array of maps, with names as keys and a number in it, and nothing behind it.
 pub fn recognises(message: &Message<'_>) -> bool {
     // The first byte of a map or an array of up to 15 elements, or of longer ones: none of them begins a text.
@@ -37,14 +35,15 @@ pub fn recognises(message: &Message<'_>) -> bool {
         return false;
     }
     let mut walk = Walk::new(message, Found::new(message.payload));
-    walk.whole().is_ok() && walk.named && walk.values > 0
+    walk.whole().is_ok() && walk.named && walk.numbers > 0
 }
 
 /// Decodes one message.
 pub fn decode(message: &Message<'_>) -> Decoded {
     let mut walk = Walk::new(message, Found::new(message.payload));
     match walk.whole() {
-        Ok(()) => walk.found.finish_expecting("a number or a boolean"),
+        Ok(()) if walk.nothing => walk.found.finish(),
+        Ok(()) => walk.found.finish_expecting("a number, a boolean or the text of a state"),
         Err(Fault { offset, expected }) => {
             refused(DeadReason::Malformed, format!("byte {offset}: expected {expected}"), message.payload)
         }
@@ -54,8 +53,16 @@ pub fn decode(message: &Message<'_>) -> Decoded {
 /// A leaf of the object in hand.
 struct Leaf {
     path: String,
-    value: Result<f64, String>,
+    value: Value,
     switch: bool,
+}
+
+/// What a leaf holds.
+enum Value {
+    Number(f64),
+    TooLarge(String),
+    /// A state, or something that happened.
+    Word(String),
 }
 
 /// What the time's field of the object in hand says.
@@ -76,7 +83,12 @@ struct Walk<'a> {
     /// The leaves of the object in hand; at most [`MAX_VALUES`] are kept of a message.
     leaves: Vec<Leaf>,
     values: usize,
+    numbers: usize,
     time: Time,
+    /// How sure the time is that was found by its field's name.
+    rank: usize,
+    /// There is a value that the sender does not know.
+    nothing: bool,
     /// Where in `path` the path within the object begins; `None` outside of objects.
     object: Option<usize>,
     /// All keys are printable text, and there is a map.
@@ -95,7 +107,10 @@ impl<'a> Walk<'a> {
             path: String::new(),
             leaves: Vec::new(),
             values: 0,
+            numbers: 0,
             time: Time::Missing,
+            rank: usize::MAX,
+            nothing: false,
             object: None,
             named: false,
         }
@@ -207,42 +222,35 @@ impl<'a> Walk<'a> {
     }
 
     fn leaf(&mut self, item: &Item<'_>) {
-        let field = self.object.map(|start| &self.path[start..]);
-        let is_time = field.is_some_and(|field| match self.time_field {
-            Some(time) => field == time,
-            None => matches!(item, Item::Time(_)) && TIMES.contains(&field),
-        });
-        if is_time {
-            self.time = match item {
-                Item::Nil => Time::Missing,
-                Item::Time(at) => Time::At(*at),
-                Item::Text(text) => time_of(time::parse_text(text, self.local), text),
-                Item::Integer(0) => Time::Missing,
-                Item::Integer(number) => {
-                    let text = number.to_string();
-                    time_of(time::parse_number(&text), &text)
-                }
-                Item::Float(number) => {
-                    let text = number.to_string();
-                    time_of(time::parse_number(&text), &text)
-                }
-                _ => Time::Bad("neither number nor text nor timestamp".into()),
-            };
+        if self.is_time(item) {
             return;
         }
+        let last = self.path.rsplit('.').next().unwrap_or_default();
         let value = match item {
-            Item::Bool(value) => Ok(f64::from(u8::from(*value))),
+            Item::Bool(value) => Value::Number(f64::from(u8::from(*value))),
             #[expect(clippy::cast_precision_loss, reason = "every number is stored as a 64-bit float")]
-            Item::Integer(value) => Ok(*value as f64),
-            Item::Float(value) if value.is_finite() => Ok(*value),
+            Item::Integer(value) => Value::Number(*value as f64),
+            Item::Float(value) if value.is_finite() => Value::Number(*value),
             Item::Text(text) => match of_text(text) {
-                Scalar::Value(value) => Ok(value),
-                Scalar::TooLarge(text) => Err(shown(text)),
-                _ => return,
+                Scalar::Value(value) => Value::Number(value),
+                Scalar::TooLarge(text) => Value::TooLarge(shown(text)),
+                // The elements of a list are no fields of which each could change.
+                Scalar::Text(text) if !last.bytes().all(|b| b.is_ascii_digit()) && texts::tells(last, text) => {
+                    Value::Word(super::found::cut_data(text).to_owned())
+                }
+                Scalar::Text(_) => return,
+                Scalar::Nothing | Scalar::Compound => {
+                    self.nothing = true;
+                    return;
+                }
             },
-            _ => return,
+            _ => {
+                self.nothing |= matches!(item, Item::Nil | Item::Float(_));
+                return;
+            }
         };
         self.values += 1;
+        self.numbers += usize::from(matches!(value, Value::Number(_)));
         // One more than the bound is handed on, which counts and tells it.
         if self.values > MAX_VALUES + 1 {
             return;
@@ -260,8 +268,56 @@ impl<'a> Walk<'a> {
         self.leaves.push(Leaf { path: self.path[..end].to_owned(), value, switch });
     }
 
+    /// Takes a leaf for the time of the object in hand: the configured field, or else one with the name of a time.
+    fn is_time(&mut self, item: &Item<'_>) -> bool {
+        let Some(field) = self.object.map(|start| &self.path[start..]) else { return false };
+        if let Some(time) = self.time_field {
+            if field != time {
+                return false;
+            }
+            self.time = match item {
+                Item::Nil | Item::Integer(0) => Time::Missing,
+                Item::Time(at) => Time::At(*at),
+                Item::Text(text) => time_of(time::parse_text(text, self.local), text),
+                Item::Integer(number) => {
+                    let text = number.to_string();
+                    time_of(time::parse_number(&text), &text)
+                }
+                Item::Float(number) => {
+                    let text = number.to_string();
+                    time_of(time::parse_number(&text), &text)
+                }
+                _ => Time::Bad("neither number nor text nor timestamp".into()),
+            };
+            return true;
+        }
+        let Some(rank) = time_fields::rank(field) else { return false };
+        let told = match item {
+            Item::Time(at) => Told::At(*at),
+            Item::Text(text) => time_fields::of_text(rank, text, self.local),
+            Item::Integer(number) => time_fields::of_number(&number.to_string()),
+            Item::Float(number) => time_fields::of_number(&number.to_string()),
+            _ => return false,
+        };
+        match (told, item) {
+            (Told::At(at), _) if rank < self.rank => {
+                self.rank = rank;
+                self.time = Time::At(at);
+            }
+            (Told::At(_) | Told::Nothing, _) => {}
+            (Told::Other, Item::Text(text)) if matches!(of_text(text), Scalar::Text(_)) => {
+                if self.rank == usize::MAX && !time_fields::is_date(rank) {
+                    self.time = Time::Bad((*text).to_owned());
+                }
+            }
+            (Told::Other, _) => return false,
+        }
+        true
+    }
+
     /// The leaves of the object in hand are all known.
     fn put(&mut self) {
+        self.rank = usize::MAX;
         let when = match std::mem::replace(&mut self.time, Time::Missing) {
             Time::Missing => When::Arrival,
             Time::At(at) => When::Live(at),
@@ -270,14 +326,26 @@ impl<'a> Walk<'a> {
                 When::Arrival
             }
         };
-        for leaf in self.leaves.drain(..) {
-            let term = Term::named(&leaf.path);
-            let term = if leaf.switch { names::of_switch(term) } else { term };
-            match leaf.value {
-                Ok(value) => self.found.value(&self.node, &leaf.path, &term, value, when),
-                Err(text) => {
-                    self.found.scalar(&self.node, &leaf.path, &term, Scalar::TooLarge(&text), when);
+        let leaves = std::mem::take(&mut self.leaves);
+        let paths: HashSet<&str> = leaves.iter().map(|leaf| &*leaf.path).collect();
+        let mut taken: HashSet<String> = HashSet::new();
+        for leaf in &leaves {
+            let mut term = names::at_path(&leaf.path);
+            if leaf.switch {
+                term = names::of_switch(term);
+            }
+            // Two never become one: the later one keeps its own name.
+            if *term.metric != *leaf.path
+                && (paths.contains(&*term.metric) || !taken.insert(term.metric.clone().into_owned()))
+            {
+                term.metric = (&*leaf.path).into();
+            }
+            match &leaf.value {
+                Value::Number(value) => self.found.value(&self.node, &leaf.path, &term, *value, when),
+                Value::TooLarge(text) => {
+                    self.found.scalar(&self.node, &leaf.path, &term, Scalar::TooLarge(text), when);
                 }
+                Value::Word(text) => self.found.event(&self.node, &leaf.path, text, when),
             }
         }
     }

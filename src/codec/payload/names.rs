@@ -12,16 +12,17 @@
 
 use std::borrow::Cow;
 
+use super::fields::DEPENDS;
 use super::vocabulary::{Term, converts, entry, is_unit, spelled};
 
-/// Short forms and other spellings, without `_`.
+/// Short forms and other spellings, without `_`. Sorted.
 const SPELLINGS: &[(&str, &str)] = &[
+    ("barometricpressure", "pressure"),
     ("bat", "battery"),
     ("batt", "battery"),
     ("batterylevel", "battery"),
     ("batterypercent", "battery"),
     ("batterypercentage", "battery"),
-    ("barometricpressure", "pressure"),
     ("dewpoint", "dew_point"),
     ("eco2", "co2"),
     ("hum", "humidity"),
@@ -42,13 +43,13 @@ const SPELLINGS: &[(&str, &str)] = &[
     ("vbatt", "battery_voltage"),
     ("volt", "voltage"),
     ("volts", "voltage"),
-    ("windspeed", "wind_speed"),
-    ("winddirection", "wind_direction"),
     ("winddir", "wind_direction"),
+    ("winddirection", "wind_direction"),
     ("windgust", "wind_gust"),
+    ("windspeed", "wind_speed"),
 ];
 
-/// Units as names have them in their last word.
+/// Units as names have them in their last word. Sorted.
 const SUFFIXES: &[(&str, &str)] = &[
     ("a", "A"),
     ("amps", "A"),
@@ -69,8 +70,8 @@ const SUFFIXES: &[(&str, &str)] = &[
     ("k", "K"),
     ("kg", "kg"),
     ("kmh", "km/h"),
-    ("kph", "km/h"),
     ("kpa", "kPa"),
+    ("kph", "km/h"),
     ("kw", "kW"),
     ("kwh", "kWh"),
     ("lux", "lx"),
@@ -105,13 +106,19 @@ const LONGEST: usize = 64;
 
 /// The vocabulary's metric for a name; `None` for one that it does not know.
 pub fn metric_of(name: &str) -> Option<&'static str> {
-    let name = plain(name)?;
-    if let Some((metric, _)) = entry(&name) {
+    // Most are there as they are.
+    entry(name).map(|(metric, _)| metric).or_else(|| known(&plain(name)?))
+}
+
+/// The vocabulary's metric for a name as [`plain`] has it.
+fn known(name: &str) -> Option<&'static str> {
+    if let Some((metric, _)) = entry(name) {
         return Some(metric);
     }
-    let squeezed = name.replace('_', "");
+    let squeezed: Cow<'_, str> = if name.contains('_') { name.replace('_', "").into() } else { name.into() };
     // `pm2.5` and `pm2_5` are both `pm2_5` by now.
-    SPELLINGS.iter().find(|(spelling, _)| *spelling == squeezed).map(|(_, metric)| *metric)
+    let at = SPELLINGS.binary_search_by(|(spelling, _)| (*spelling).cmp(&squeezed)).ok()?;
+    Some(SPELLINGS[at].1)
 }
 
 /// A name in lower case with `_` between its words; `None` for one that is too long or empty.
@@ -130,13 +137,58 @@ pub fn term(own: &str) -> Term<'_> {
     if let Some((name, unit)) = bracketed(own) {
         return in_unit(name, unit);
     }
-    if let Some(metric) = metric_of(own) {
+    if let Some((metric, unit)) = entry(own) {
+        return Term { unit: Some(Cow::Borrowed(unit)), ..Term::unknown(metric) };
+    }
+    let Some(name) = plain(own) else { return Term::unknown(own) };
+    if let Some(metric) = known(&name) {
         return Term::named(metric);
     }
-    if let Some(term) = suffixed(own) {
-        return term;
+    suffixed(own, &name).unwrap_or_else(|| {
+        let unit = unit_of_last_word(&name).map(Cow::Borrowed);
+        Term { unit, ..Term::unknown(own) }
+    })
+}
+
+/// The metric and unit of a value by its path (`bme280.temp`): its last part, or its last two (`wind.speed`), as [`term`] has them,
+/// behind what stands before. A last part `value` is left out where the one before is known (`temperature.value`).
+/// Names of which only the place tells what they measure ([`DEPENDS`]) have no unit.
+pub fn at_path(path: &str) -> Term<'_> {
+    let stem = match path.rsplit_once('.') {
+        Some((above, "value" | "Value")) if !above.is_empty() => above,
+        _ => path,
+    };
+    let last = stem.rfind('.').map_or(0, |at| at + 1);
+    let two = stem[..last.saturating_sub(1)].rfind('.').map_or(0, |at| at + 1);
+    let behind = |from: usize, term: Term<'_>| {
+        let unit = term.unit.filter(|_| !DEPENDS.contains(&&*term.metric));
+        let metric = format!("{}{}", &stem[..from], term.metric);
+        Term { metric: Cow::Owned(metric), unit, factor: term.factor, offset: term.offset }
+    };
+    // Both together are a name only where they are the vocabulary's: `r.h` is no humidity.
+    if two < last
+        && let Some((metric, _)) = plain(&stem[two..]).as_deref().and_then(entry)
+    {
+        return behind(two, Term::named(metric));
     }
-    Term { unit: unit_of_last_word(own).map(Cow::Borrowed), ..Term::unknown(own) }
+    let part = &stem[last..];
+    let term = term(part);
+    let named = *term.metric != *part || entry(part).is_some();
+    if named && !(last == 0 && *term.metric == *path) {
+        return behind(last, term);
+    }
+    // What a `fan_speed` is in nothing tells; a `garden_wind_speed` is a speed of the wind.
+    let name = if named { part } else { part.rsplit('_').next().unwrap_or_default() };
+    let depends = DEPENDS.contains(&name) && !part.ends_with("_wind_speed");
+    Term { metric: path.into(), unit: term.unit.filter(|_| !depends), factor: 1.0, offset: 0.0 }
+}
+
+/// The metric and unit of a value that stands beside its unit (`{"temperature": {"value": 70, "unit": "F"}}`).
+pub fn at_path_in<'a>(path: &'a str, unit: &str) -> Term<'a> {
+    let term = at_path(path);
+    // The unit is that of the name alone, whatever stands before it.
+    let kind = term.metric.rsplit('.').next().unwrap_or_default().to_owned();
+    Term::of_kind(term.metric, &kind, unit)
 }
 
 /// The metric of a field whose unit the publisher tells apart from its name.
@@ -190,11 +242,10 @@ fn bracketed(own: &str) -> Option<(&str, &str)> {
 }
 
 /// `temp_c`: the last word is a unit.
-fn suffixed(own: &str) -> Option<Term<'_>> {
-    let name = plain(own)?;
+fn suffixed<'a>(own: &'a str, name: &str) -> Option<Term<'a>> {
     let (base, word) = name.rsplit_once('_')?;
-    let unit = SUFFIXES.iter().find(|(suffix, _)| *suffix == word)?.1;
-    match metric_of(base) {
+    let unit = SUFFIXES[SUFFIXES.binary_search_by(|(suffix, _)| (*suffix).cmp(word)).ok()?].1;
+    match known(base) {
         Some("battery") if converts(unit, "V") => Some(Term::in_unit("battery_voltage", unit)),
         Some(metric) if entry(metric).is_some_and(|(_, wanted)| converts(unit, wanted)) => {
             Some(Term::in_unit(metric, unit))
@@ -209,11 +260,10 @@ fn suffixed(own: &str) -> Option<Term<'_>> {
 
 /// The vocabulary's unit for the last word of a name, numbers behind it left out.
 fn unit_of_last_word(name: &str) -> Option<&'static str> {
-    let name = plain(name)?;
     let name = name.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
     let by_words = |words: usize| {
         let from = name.rmatch_indices(['_', '/']).nth(words - 1).map_or(0, |(at, _)| at + 1);
-        metric_of(&name[from..]).and_then(entry).map(|(_, unit)| unit)
+        known(&name[from..]).and_then(entry).map(|(_, unit)| unit)
     };
     by_words(2).or_else(|| by_words(1))
 }
@@ -288,6 +338,48 @@ mod tests {
         let (metric, unit, value) = shown("temp_f");
         assert_eq!((&*metric, unit.as_deref()), ("temperature", Some("degC")));
         assert!((value - 37.777_777_8).abs() < 1e-6, "{value}");
+    }
+
+    #[test]
+    fn a_path_is_known_by_its_last_parts() {
+        for (path, metric, unit, value) in [
+            ("temperature", "temperature", Some("degC"), 100.0),
+            ("bme280.temp", "bme280.temperature", Some("degC"), 100.0),
+            ("temperature.value", "temperature", Some("degC"), 100.0),
+            ("kitchen.hum.value", "kitchen.humidity", Some("%"), 100.0),
+            ("wind.speed", "wind_speed", Some("m/s"), 100.0),
+            ("battery.voltage", "battery_voltage", Some("V"), 100.0),
+            ("PM2.5", "pm2_5", Some("ug/m3"), 100.0),
+            ("air.pm2.5", "air.pm2_5", Some("ug/m3"), 100.0),
+            ("bme280.pressure_pa", "bme280.pressure", Some("hPa"), 1.0),
+            ("env.outside_temperature", "env.outside_temperature", Some("degC"), 100.0),
+            ("list.0", "list.0", None, 100.0),
+            ("a.value", "a.value", None, 100.0),
+            ("value", "value", None, 100.0),
+            // Where it stands tells what it is.
+            ("gas", "gas", None, 100.0),
+            ("fan.speed", "fan.speed", None, 100.0),
+            ("fan_speed", "fan_speed", None, 100.0),
+            ("wind_speed", "wind_speed", Some("m/s"), 100.0),
+            ("roof.wind_speed", "roof.wind_speed", Some("m/s"), 100.0),
+            ("roof_wind_speed", "roof_wind_speed", Some("m/s"), 100.0),
+            ("", "", None, 100.0),
+            (".", ".", None, 100.0),
+            (".value", ".value", None, 100.0),
+        ] {
+            let term = at_path(path);
+            assert_eq!((&*term.metric, term.unit.as_deref(), term.converted(100.0)), (metric, unit, value), "{path}");
+        }
+        let term = at_path_in("oven.temperature.value", "°F");
+        assert_eq!((&*term.metric, term.unit.as_deref()), ("oven.temperature", Some("degC")));
+        assert_eq!(term.converted(212.0), 100.0);
+        let term = at_path_in("tank.value", "L");
+        assert_eq!((&*term.metric, term.unit.as_deref(), term.converted(2.0)), ("tank.value", Some("L"), 2.0));
+    }
+
+    #[test]
+    fn the_lists_are_sorted() {
+        assert!(SPELLINGS.is_sorted() && SUFFIXES.is_sorted());
     }
 
     #[test]

@@ -139,8 +139,21 @@ fn identity<'a>(message: &Message<'a>) -> (Arc<str>, &'a str) {
 }
 
 /// Whether the message tells that the node is there.
-fn availability(topic: &str, text: &str) -> Option<bool> {
-    let last = topic.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
+pub(super) fn availability(topic: &str, text: &str) -> Option<bool> {
+    online(topic.rsplit('/').next().unwrap_or_default(), text)
+}
+
+/// Whether the last level of the topic is one that may tell that the node is there.
+pub(super) fn tells_availability(topic: &str) -> bool {
+    online(topic.rsplit('/').next().unwrap_or_default(), "online").is_some()
+}
+
+/// Whether a field or level of a topic of this name tells by this text that the node is there.
+pub(in crate::codec) fn online(name: &str, text: &str) -> Option<bool> {
+    if name.len() > 16 {
+        return None;
+    }
+    let last = name.to_ascii_lowercase();
     let word = if text.len() <= 8 { text.to_ascii_lowercase() } else { return None };
     let switch = match last.as_str() {
         "online" | "connected" => true,

@@ -68,7 +68,7 @@ pub fn of_f32(value: f32) -> f64 {
 }
 
 /// Whether this is a decimal number: not `inf`, not `nan`, not `0x10`, not a version such as `1.2.3`.
-fn is_number(text: &str) -> bool {
+pub fn is_number(text: &str) -> bool {
     let rest = text.strip_prefix(['+', '-']).unwrap_or(text);
     let (mantissa, exponent) = rest.split_once(['e', 'E']).map_or((rest, None), |(m, e)| (m, Some(e)));
     let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());

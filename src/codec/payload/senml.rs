@@ -32,8 +32,10 @@ pub mod record;
 #[cfg(test)]
 mod tests;
 
-/// The highest version that is understood: that of RFC 8428.
+/// The highest version that is understood throughout: that of RFC 8428.
 const VERSION: f64 = 10.0;
+/// A version above is a set of features (RFC 9100): this one adds only the secondary units of RFC 8798, which are known.
+const SECONDARY_UNITS: f64 = 26.0;
 /// Times from here on are absolute: 2^28 seconds.
 const ABSOLUTE: f64 = 268_435_456.0;
 
@@ -70,6 +72,10 @@ struct Base {
     sum: Option<f64>,
 }
 
+fn is_understood(version: f64) -> bool {
+    version <= VERSION || (version - SECONDARY_UNITS).abs() < 0.5
+}
+
 /// Whether this is SenML: a list of records that have only SenML's fields, with a name and a value among them.
 pub fn recognises(message: &Message<'_>) -> bool {
     let Ok(records) = record::read(message.payload) else { return false };
@@ -78,7 +84,7 @@ pub fn recognises(message: &Message<'_>) -> bool {
     records.iter().all(known)
         && records.iter().any(|record| record.has("n") || record.has("bn"))
         && records.iter().any(Record::has_value)
-        && records.iter().all(|record| record.number("bver").is_none_or(|version| version <= VERSION))
+        && records.iter().all(|record| record.number("bver").is_none_or(is_understood))
 }
 
 /// Decodes one message.
@@ -97,8 +103,8 @@ pub fn decode(message: &Message<'_>) -> Decoded {
         if let Some(fault) = record.base_fault() {
             return refused(DeadReason::Malformed, format!("record {n}: {fault}"), message.payload);
         }
-        if let Some(version) = record.number("bver").filter(|version| *version > VERSION) {
-            let detail = format!("record {n}: version {version}: expected at most {VERSION}");
+        if let Some(version) = record.number("bver").filter(|version| !is_understood(*version)) {
+            let detail = format!("record {n}: version {version}: expected at most {VERSION}, or {SECONDARY_UNITS}");
             return refused(DeadReason::Malformed, detail, message.payload);
         }
     }

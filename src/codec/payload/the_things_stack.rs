@@ -334,7 +334,11 @@ fn normalized_leaves(found: &mut Found<'_>, node: &Arc<str>, path: &str, value: 
                 normalized_leaves(found, node, &format!("{path}.{name}"), value, when, depth + 1);
             }
         }
-        Value::String(text) => found.event(node, path, text, when),
+        // `action.contactState` is `open` or `closed`.
+        Value::String(text) => match names::word(text) {
+            Some(value) => found.value(node, path, &names::normalized(path), value, when),
+            None => found.event(node, path, text, when),
+        },
         Value::Object(_) | Value::Array(_) => {}
         _ => {
             found.scalar(node, path, &names::normalized(path), of_json(value), when);
@@ -379,7 +383,7 @@ fn leaves(found: &mut Found<'_>, node: &Arc<str>, path: &mut Path, value: &Value
                     None => {}
                 },
                 scalar => {
-                    found.scalar(node, name, &names::decoded(name), scalar, when);
+                    found.scalar(node, name, &names::of_value(name, scalar), scalar, when);
                 }
             }
         }

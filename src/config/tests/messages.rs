@@ -72,7 +72,9 @@ fn what_is_unknown() {
     );
     serial_says(
         "speed = 9600",
-        "speed: unknown key, expected one of: name, port, baud, format, silence, max-line, time, node, timezone",
+        "speed: unknown key, expected one of: name, port, format, baud, data-bits, parity, stop-bits, silence, max-line, \
+         framing, crc, crc-order, crc-covers, length, sync, length-bytes, length-order, length-counts, gap, max-frame, \
+         layout, time, node, columns, header, separator, model, timezone",
     );
     // The value of what looks like a password is not shown.
     mqtt_says(
@@ -82,7 +84,7 @@ fn what_is_unknown() {
     );
     subscription_says(
         "topic = \"a\"\nQoS = 1",
-        "6: mqtt[0].subscribe[0].QoS: unknown key, expected one of: topic, format, time, timezone, qos",
+        "6: mqtt[0].subscribe[0].QoS: unknown key, expected one of: topic, format, layout, time, timezone, qos",
     );
 }
 
@@ -160,13 +162,15 @@ fn words() {
     );
     says(
         &SERIAL.replace("hub-lines", "nmea"),
-        "4: serial[0].format = \"nmea\": unknown format, expected \"hub-lines\" or \"json-lines\"",
+        "4: serial[0].format = \"nmea\": unknown format, expected \"hub-lines\", \"json-lines\", \"csv-lines\", \"nmea-0183\", \"dsmr-p1\", \"sds011\", \"pms\", \"layout\", \"auto\", \
+         \"json\", \"number\", \"csv\", \"msgpack\", \"zigbee2mqtt\", \"tasmota\", \"shelly\", \"rtl_433\", \"theengs\", \
+         \"the-things-stack\", \"senml\", \"influx-line\" or \"ruuvi\"",
     );
     subscription_says(
         "topic = \"a\"\nformat = \"tasmotta\"",
         "6: mqtt[0].subscribe[0].format = \"tasmotta\": unknown format, expected \"auto\", \"json\", \"number\", \"csv\", \
          \"msgpack\", \"zigbee2mqtt\", \"tasmota\", \"esphome\", \"shelly\", \"rtl_433\", \"theengs\", \"the-things-stack\", \
-         \"homie\", \"senml\", \"influx-line\", \"ruuvi\" or \"sparkplug-b\"",
+         \"homie\", \"senml\", \"influx-line\", \"ruuvi\", \"sparkplug-b\" or \"layout\"",
     );
 }
 
@@ -238,7 +242,8 @@ fn what_is_missing() {
         "gadwall.toml:1: serial[0].name: missing, expected a name for the source, such as \"home\"\n\
          gadwall.toml:1: serial[0].port: missing, expected the path of a device, such as \
          \"/dev/serial/by-id/usb-Raspberry_Pi_Pico-if00\"\n\
-         gadwall.toml:1: serial[0].format: missing, expected \"hub-lines\" or \"json-lines\"\n\
+         gadwall.toml:1: serial[0].format: missing, expected how its bytes are read, such as \"json-lines\" or \
+         \"nmea-0183\"\n\
          gadwall.toml:3: mqtt[0].name: missing, expected a name for the source, such as \"home\"\n\
          gadwall.toml:3: mqtt[0].url: missing, expected the broker's address, such as \"mqtt://localhost:1883\"\n\
          gadwall.toml:4: mqtt[0].subscribe[0].topic: missing, expected a topic pattern, such as \
@@ -341,7 +346,10 @@ fn keys_that_depend_on_each_other() {
     );
     let tls = MQTT.replace("mqtt://", "mqtts://");
     says(&format!("{tls}key-file = \"k\"\n"), "5: mqtt[0].key-file = \"k\": expected a cert-file beside it");
-    serial_says("node = \"id\"", "node = \"id\": expected with format = \"json-lines\" only");
+    serial_says(
+        "node = \"id\"",
+        "node = \"id\": expected with format = \"json-lines\", \"csv-lines\", \"json\" or \"csv\" only",
+    );
 }
 
 #[test]

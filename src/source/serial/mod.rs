@@ -57,7 +57,7 @@ pub async fn run(
 ) -> Result<(), Closed> {
     let mut port = Port::new(&config, intake, clock, metrics, status, stop);
     loop {
-        let Some(opened) = port.open(config.baud).await else { return Ok(()) };
+        let Some(opened) = port.open(config.uart).await else { return Ok(()) };
         match opened {
             Ok(mut wire) => {
                 port.opened();
@@ -130,8 +130,8 @@ impl Port {
     }
 
     /// Opens the port, however long the driver takes; `None` when the daemon stops.
-    async fn open(&mut self, baud: u32) -> Option<Result<Wire, String>> {
-        let mut opening = match Opening::begin(self.path.clone(), baud) {
+    async fn open(&mut self, uart: config::Uart) -> Option<Result<Wire, String>> {
+        let mut opening = match Opening::begin(self.path.clone(), uart) {
             Ok(opening) => opening,
             Err(reason) => return Some(Err(reason)),
         };
@@ -214,6 +214,7 @@ impl Port {
                 return Ok(Gone::Stop);
             }
             let writing = !self.feed.out().is_empty();
+            let idle_at = self.feed.idle_at().map(Instant::from_std);
             let stalled = if writing { *stalled_at.get_or_insert_with(|| after(STALLED)) } else { silent_at };
             tokio::select! {
                 biased;
@@ -248,6 +249,11 @@ impl Port {
                     }
                     Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                     Err(e) => return Ok(self.gone(lost(&e))),
+                },
+                // Behind the reading: what has come already was no silence.
+                () = sleep_until(idle_at.unwrap_or(silent_at)), if idle_at.is_some() => match self.feed.idle() {
+                    Err(Closed) if !*self.stop.borrow() => return Err(Closed),
+                    _ => {}
                 },
                 () = sleep_until(silent_at), if drained_by.is_none() => return Ok(Gone::Silent),
                 () = sleep(LOOK), if self.feed.is_dropping() => self.feed.look(),

@@ -16,6 +16,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_serial::SerialStream;
 
 use super::open;
+use crate::config::Uart;
 
 /// Bytes read at once, and bytes that may be on their way between the port and its source in each direction; what the
 /// kernel holds for a port.
@@ -113,11 +114,11 @@ pub(super) struct Opening {
 }
 
 impl Opening {
-    /// Starts a thread that opens the port with 8 data bits, no parity and 1 stop bit, for this process alone.
+    /// Starts a thread that opens the port for this process alone.
     ///
     /// # Errors
     /// Why there is no thread, in words for a person.
-    pub(super) fn begin(path: PathBuf, baud: u32) -> Result<Self, String> {
+    pub(super) fn begin(path: PathBuf, uart: Uart) -> Result<Self, String> {
         let (near, far) = tokio::io::duplex(CHUNK);
         let shared = Arc::new(Shared::default());
         let (tell, opened) = oneshot::channel();
@@ -127,7 +128,7 @@ impl Opening {
             .name("port".into())
             .spawn(move || {
                 let _alive = alive;
-                carry(&path, baud, far, &shared, tell);
+                carry(&path, uart, far, &shared, tell);
             })
             .map_err(|e| format!("there is no thread for it: {e}"))?;
         Ok(Self { near, opened, thread })
@@ -206,7 +207,7 @@ impl AsyncWrite for Wire {
 }
 
 /// The life of the thread: opens, carries bytes in both directions until the port or its source has ended, and closes.
-fn carry(path: &Path, baud: u32, far: DuplexStream, shared: &Shared, tell: oneshot::Sender<Result<(), String>>) {
+fn carry(path: &Path, uart: Uart, far: DuplexStream, shared: &Shared, tell: oneshot::Sender<Result<(), String>>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -215,7 +216,7 @@ fn carry(path: &Path, baud: u32, far: DuplexStream, shared: &Shared, tell: onesh
         }
     };
     runtime.block_on(async {
-        let mut port = match shared.during(Call::Open, || open::open(path, baud)) {
+        let mut port = match shared.during(Call::Open, || open::open(path, uart)) {
             Ok(port) => port,
             Err(reason) => {
                 let _ = tell.send(Err(reason));

@@ -88,7 +88,8 @@ fn rows_without_a_header() {
 #[test]
 fn rows_that_do_not_fit_are_told_with_their_line() {
     let decoded = decode(&message("t", "a,b\n1,2\n3\n4,5,\n6,7,8\n"));
-    assert_eq!(readings(&decoded), ["t a=4", "t b=5"]);
+    // Rows without a time are all kept.
+    assert_eq!(readings(&decoded), ["t a=1", "t b=2", "t a=4", "t b=5"]);
     let dead: Vec<_> = decoded.dead.iter().map(|d| (d.reason, d.detail.as_str())).collect();
     assert_eq!(
         dead,
@@ -103,7 +104,7 @@ fn rows_that_do_not_fit_are_told_with_their_line() {
     assert_eq!(wide.dead[0].reason, DeadReason::TooManyValues);
     assert_eq!(decode(&message("t", "  \n")).dead[0].reason, DeadReason::NoReading);
     let bad_time = decode(&message("t", "time,x\nnoon,1\n0,2\n"));
-    assert_eq!(readings(&bad_time), ["t x=2"]);
+    assert_eq!(readings(&bad_time), ["t x=1", "t x=2"]);
     assert_eq!((&*bad_time.events[0].kind, bad_time.events.len()), ("clock", 1));
 }
 

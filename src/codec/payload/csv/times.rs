@@ -7,7 +7,7 @@ use crate::reading::{EARLIEST, LATEST, Timestamp};
 
 /// A time of a row. `31.12.2025 23:59:59`, `2025/12/31 23:59` and a date alone are read too; `12/31/2025` may be two days and
 /// is none.
-pub(super) fn parse(text: &str, local: Local) -> Option<Timestamp> {
+pub(in crate::codec::payload) fn parse(text: &str, local: Local) -> Option<Timestamp> {
     let text = text.trim();
     time::parse_text(text, local).or_else(|| time::parse_text(&iso(text)?, local))
 }

@@ -49,7 +49,7 @@ fn the_samples_are_what_their_documentation_says() {
     assert_eq!(
         rows(&lines(HUE)),
         [row(
-            "Name#15/Name#7",
+            "Name#15/Name#7/0123456789ABCDEF",
             "huebridge_motion_sensor.motion",
             Some("motion"),
             None,
@@ -140,6 +140,47 @@ fn series_of_one_host_stay_apart() {
             "pi temperature",
         ]
     );
+}
+
+#[test]
+fn points_that_differ_by_a_tag_are_two_series() {
+    assert!(DESCRIBING.is_sorted());
+    let text = "mqtt_consumer,host=tele,topic=sensors/kitchen temperature=21 1734880329\n\
+                mqtt_consumer,host=tele,topic=sensors/bath temperature=23 1734880329\n\
+                gauge,host=h,colour=red,shade=dark value=1 1734880329\n\
+                gauge,host=h,colour=blue,shade=dark value=2 1734880329\n\
+                bme280,host=h temperature=20 1734880329\n\
+                ds18b20,host=h temperature=22 1734880329\n\
+                bme280,host=h,region=eu temperature=24 1734880329\n\
+                bme280,host=h temperature=25 1734880330\n\
+                bme280,host=h,region=eu temperature=26 1734880331\n";
+    let lines = lines(text);
+    let shown: Vec<_> = lines.readings.iter().map(|r| format!("{} {} {}", r.node, r.metric, r.value)).collect();
+    assert_eq!(
+        shown,
+        [
+            "tele/sensors/kitchen temperature 21",
+            "tele/sensors/bath temperature 23",
+            "h/red/dark gauge 1",
+            "h/blue/dark gauge 2",
+            "h temperature 20",
+            // These would be the same as the one before.
+            "h ds18b20.temperature 22",
+            "h/eu temperature 24",
+            "h temperature 25",
+            "h temperature 26",
+        ]
+    );
+}
+
+#[test]
+fn points_without_a_time_are_all_kept() {
+    let lines = lines(
+        "m,host=h temperature=1\nm,host=h temperature=2\nm,host=h temperature=3 1734880329\nm,host=h temperature=4 1734880329",
+    );
+    let shown: Vec<_> = lines.readings.iter().map(|r| r.value).collect();
+    // As in Influx, the last of two for the same time wins.
+    assert_eq!(shown, [1.0, 2.0, 4.0]);
 }
 
 #[test]

@@ -92,7 +92,8 @@ fn what_is_not_messagepack_is_refused_with_its_offset() {
         let dead: Vec<_> = decoded.dead.iter().map(|d| (d.reason, d.detail.as_str())).collect();
         assert_eq!(dead, [(DeadReason::Malformed, detail)], "{payload:x?}");
     }
-    assert_eq!(decode(&message(b"\xc0")).dead[0].reason, DeadReason::NoReading);
+    assert_eq!(decode(&message(b"\x80")).dead[0].reason, DeadReason::NoReading);
+    assert!(decode(&message(b"\xc0")).is_empty(), "nil is no value, and no fault");
     let nan = decode(&message(b"\x82\xa1x\xcb\x7f\xf8\0\0\0\0\0\0\xa1y\x01"));
     assert_eq!(readings(&nan), [row("y", 1.0)]);
 }
@@ -107,6 +108,24 @@ fn values_and_names_are_bounded() {
     let long = [b"\x82\xd9\xc8".as_slice(), &[b'n'; 200], b"\x01\xa1y\x02"].concat();
     let decoded = decode(&message(&long));
     assert_eq!((readings(&decoded), decoded.dead[0].reason), (vec![row("y", 2.0)], DeadReason::BadName));
+}
+
+#[test]
+fn names_times_and_texts_are_those_of_json() {
+    // {"ts": 1760000000, "temp": 21.5, "env": {"rh": 40}, "mode": "eco", "fw": "1.2.3", "power": true}
+    let payload = b"\x86\xa2ts\xce\x68\xe7\x78\x00\xa4temp\xcb\x40\x35\x80\0\0\0\0\0\xa3env\x81\xa2rh\x28\xa4mode\xa3eco\xa2fw\xa51.2.3\xa5power\xc3";
+    let decoded = decode(&message(payload));
+    let json = crate::codec::json::decode(
+        br#"{"ts":1760000000,"temp":21.5,"env":{"rh":40},"mode":"eco","fw":"1.2.3","power":true}"#,
+        &crate::codec::json::Options {
+            node: message(payload).node_or(None).as_ref(),
+            metric: None,
+            time: None,
+            local: Local::UTC,
+        },
+    );
+    assert_eq!(decoded, json);
+    assert_eq!((decoded.readings.len(), decoded.events.len()), (3, 1));
 }
 
 #[test]

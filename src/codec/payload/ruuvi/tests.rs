@@ -149,7 +149,54 @@ fn the_published_test_vectors_of_the_other_formats() {
             "illuminance 13026.67 lx",
         ]
     );
+    assert_eq!(
+        values("067FFF9C40FFFE27109C40FAFAFEFFFF074C8F4F"),
+        [
+            "temperature 163.835 degC",
+            "humidity 100 %",
+            "pressure 1155.34 hPa",
+            "pm2_5 1000 ug/m3",
+            "co2 40000 ppm",
+            "voc_index 500 ",
+            "nox_index 500 ",
+            "calibration_in_progress 1 ",
+            "illuminance 65535 lx",
+        ]
+    );
+    assert_eq!(
+        values("0680010000000000000000000000FF00004C884F"),
+        [
+            "temperature -163.835 degC",
+            "humidity 0 %",
+            "pressure 500 hPa",
+            "pm2_5 0 ug/m3",
+            "co2 0 ppm",
+            "voc_index 0 ",
+            "nox_index 0 ",
+            "calibration_in_progress 0 ",
+            "illuminance 0 lx",
+        ]
+    );
     assert_eq!(values("068000FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF"), ["calibration_in_progress 1 "]);
+    assert_eq!(
+        values("E17FFF9C40FFFE27102710271027109C40FAFADC28F0FFFFFFFFFFFE3FFFFFFFFFFFCBB8334C884F"),
+        [
+            "temperature 163.835 degC",
+            "humidity 100 %",
+            "pressure 1155.34 hPa",
+            "pm1 1000 ug/m3",
+            "pm2_5 1000 ug/m3",
+            "pm4 1000 ug/m3",
+            "pm10 1000 ug/m3",
+            "co2 40000 ppm",
+            "voc_index 500 ",
+            "nox_index 500 ",
+            "calibration_in_progress 1 ",
+            "illuminance 144284 lx",
+        ]
+    );
+    let least = values("E1800100000000000000000000000000000000000000FFFFFF00000000FFFFFFFFFFCBB8334C884F");
+    assert_eq!((least.len(), &*least[0], &*least[11]), (12, "temperature -163.835 degC", "illuminance 0 lx"));
     assert_eq!(
         values("E1170C5668C79E0065007004BD11CA00C90A0213E0ACFFFFFFDECDEE10FFFFFFFFFFCBB8334C884F"),
         [

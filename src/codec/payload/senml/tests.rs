@@ -172,7 +172,13 @@ fn what_must_be_understood_and_what_is_wrong() {
         json(r#"[{"n":"a/x","v":1},{"n":"a/y","v":2,"lock_":true}]"#),
         ["?malformed record 2: the field `lock_` must be understood and is not known"]
     );
-    assert_eq!(json(r#"[{"bver":11,"n":"a/x","v":1}]"#), ["?malformed record 1: version 11: expected at most 10"]);
+    assert_eq!(
+        json(r#"[{"bver":11,"n":"a/x","v":1}]"#),
+        ["?malformed record 1: version 11: expected at most 10, or 26"]
+    );
+    // RFC 9100: the features of RFC 8428 and the units of RFC 8798.
+    assert_eq!(json(r#"[{"bver":26,"n":"a/voltage","u":"mV","v":5}]"#), ["a voltage 0.005 V - -"]);
+    assert_eq!(json(r#"[{"bver":42,"n":"a/x","v":1}]"#).len(), 1);
     assert_eq!(json(r#"[{"bver":5,"n":"a/x","v":1,"foo":2}]"#), ["a x 1 - - -"]);
     assert_eq!(json(r#"[{"bn":7,"n":"a/x","v":1}]"#), ["?malformed record 1: the field `bn`: expected text"]);
     assert_eq!(

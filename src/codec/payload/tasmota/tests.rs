@@ -365,3 +365,19 @@ fn other_publishers_are_not_taken() {
         assert!(!recognises(&message(topic, payload)), "{topic}");
     }
 }
+
+#[test]
+fn further_temperatures_are_in_the_unit_that_the_message_names() {
+    // MLX90614 and MAX31855 (`xsns_46_MLX90614.ino`, `xsns_39_max31855.ino`).
+    shows(
+        "tele/t/SENSOR",
+        br#"{"MLX90614":{"OBJTMP":212,"AMBTMP":68},"MAX31855":{"ProbeTemperature":50,"ReferenceTemperature":68,"Error":0},"TempUnit":"F"}"#,
+        &[
+            "t MAX31855.Error=0",
+            "t probe_temperature=10 degC (MAX31855.ProbeTemperature)",
+            "t reference_temperature=20 degC (MAX31855.ReferenceTemperature)",
+            "t ambient_temperature=20 degC (MLX90614.AMBTMP)",
+            "t object_temperature=100 degC (MLX90614.OBJTMP)",
+        ],
+    );
+}

@@ -5,6 +5,7 @@
 //! sensors of one device apart and stays: `TempC_SHT` is `temperature_SHT`, `relative_humidity_2` is `humidity_2`. Others stay
 //! as they are.
 
+use crate::codec::payload::scalar::Scalar;
 use crate::codec::payload::vocabulary::{Term, unit_of};
 
 /// Names of decoded payloads in lower case, the metric, and the unit in which they come.
@@ -80,6 +81,9 @@ const NORMALIZED: &[(&str, &str, &str)] = &[
     ("air.relativeHumidity", "humidity", "%"),
     ("air.temperature", "temperature", "degC"),
     ("battery", "battery_voltage", "V"),
+    ("metering.water.total", "water", "L"),
+    ("position.latitude", "latitude", "deg"),
+    ("position.longitude", "longitude", "deg"),
     ("rain.cumulative", "precipitation", "mm"),
     ("rain.intensity", "precipitation_rate", "mm/h"),
     ("soil.depth", "soil_depth", "cm"),
@@ -118,6 +122,13 @@ pub fn decoded(path: &str) -> Term<'_> {
     let metric_name = format!("{metric}{rest}");
     let whole = if before.is_empty() { metric_name } else { format!("{before}.{metric_name}") };
     Term::of_kind(whole, metric, unit)
+}
+
+/// The same for a value: no battery has 1,000 %, so that a `battery` of 3250, as in the documentation's example, is in millivolts.
+pub fn of_value<'a>(path: &'a str, scalar: Scalar<'_>) -> Term<'a> {
+    let term = decoded(path);
+    let millivolts = term.metric == "battery" && matches!(scalar, Scalar::Value(value) if value >= 1_000.0);
+    if millivolts { Term::of_kind("battery_voltage", "battery_voltage", "mV") } else { term }
 }
 
 /// A known name with something behind it: an underscore and a short word, or a number.

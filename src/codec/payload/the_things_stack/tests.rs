@@ -198,3 +198,31 @@ fn other_messages() {
     assert_eq!(decoded(b"{}"), ["?malformed expected the device's id as text in `end_device_ids.device_id`"]);
     assert_eq!(of(r#""x":1"#), ["?no-reading expected `uplink_message` or another of the known messages"]);
 }
+
+#[test]
+fn the_examples_of_the_documentation() {
+    // "Payload formatters" (JavaScript): the battery is in millivolts.
+    assert_eq!(
+        with(
+            "",
+            r#""f_port":4,"f_cnt":7825,"frm_payload":"DLIEgPeu","decoded_payload":{"battery":3250,"event":"button","light":1152,"temperature":-21.3}"#
+        ),
+        [
+            "dev1 battery_voltage 3.25 V - battery",
+            "dev1 illuminance 1152 lx - light",
+            "dev1 temperature -21.3 degC - -",
+            "!dev1 event button -",
+        ]
+    );
+    assert_eq!(
+        with(
+            "",
+            r#""frm_payload":"AQ==","decoded_payload":{},"normalized_payload":[{"action":{"contactState":"open"},"metering":{"water":{"total":1500}},"battery":3.1}]"#
+        ),
+        [
+            "dev1 action.contactState 1 - - -",
+            "dev1 battery_voltage 3.1 V - battery",
+            "dev1 water 1.5 m3 - metering.water.total",
+        ]
+    );
+}

@@ -11,13 +11,16 @@ use crate::reading::MAX_NAME;
 const NAMES: &[(&str, &str, &str)] = &[
     ("absolute_humidity", "absolute_humidity", "g/m3"),
     ("ac_frequency", "frequency", "Hz"),
+    ("action_duration", "action_duration", "s"),
     ("current_heating_setpoint", "current_heating_setpoint", "degC"),
+    ("current_neutral", "current_neutral", "A"),
     ("current_phase_b", "current_phase_b", "A"),
     ("current_phase_c", "current_phase_c", "A"),
     ("dew_point", "dew_point", "degC"),
     ("eco2", "eco2", "ppm"),
     ("energy_phase_b", "energy_phase_b", "kWh"),
     ("energy_phase_c", "energy_phase_c", "kWh"),
+    ("energy_produced", "energy_returned", "kWh"),
     ("formaldehyd", "formaldehyde", "mg/m3"),
     ("hcho", "formaldehyde", "mg/m3"),
     ("illuminance_lux", "illuminance_lux", "lx"),
@@ -28,9 +31,13 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("pm25", "pm2_5", "ug/m3"),
     ("position", "position", "%"),
     ("power_apparent", "apparent_power", "VA"),
+    ("power_apparent_phase_b", "apparent_power_phase_b", "VA"),
+    ("power_apparent_phase_c", "apparent_power_phase_c", "VA"),
     ("power_phase_b", "power_phase_b", "W"),
     ("power_phase_c", "power_phase_c", "W"),
     ("power_reactive", "reactive_power", "var"),
+    ("power_reactive_phase_b", "reactive_power_phase_b", "var"),
+    ("power_reactive_phase_c", "reactive_power_phase_c", "var"),
     ("produced_energy", "energy_returned", "kWh"),
     ("rain_rate", "precipitation_rate", "mm/h"),
     ("tilt", "tilt", "%"),
@@ -38,6 +45,7 @@ const NAMES: &[(&str, &str, &str)] = &[
     ("unoccupied_cooling_setpoint", "unoccupied_cooling_setpoint", "degC"),
     ("unoccupied_heating_setpoint", "unoccupied_heating_setpoint", "degC"),
     ("voc", "voc", "ug/m3"),
+    ("voc_parts", "voc_parts", "ppb"),
     ("voltage_phase_b", "voltage_phase_b", "V"),
     ("voltage_phase_c", "voltage_phase_c", "V"),
 ];
@@ -93,7 +101,9 @@ fn split_endpoint(name: &str) -> (&str, &str) {
 /// A voltage is one of the mains in V, or one of a battery in mV, and both are called `voltage`: it is in mV from 1,000 on, and
 /// from 100 on where the message says something of a battery.
 pub(super) fn term(path: &str, number: f64, device: Device) -> Term<'_> {
-    let (stem, endpoint) = split_endpoint(path);
+    // `energy_produced` is a name, and `power_produced` that of an endpoint.
+    let whole = NAMES.binary_search_by(|(own, ..)| (*own).cmp(path)).is_ok();
+    let (stem, endpoint) = if whole { (path, "") } else { split_endpoint(path) };
     let term = match stem {
         "voltage" | "battery_voltage" => {
             let battery = device.battery || stem == "battery_voltage";

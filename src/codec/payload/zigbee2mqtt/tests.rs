@@ -238,3 +238,27 @@ fn other_publishers_are_not_taken() {
         assert!(!recognises(&message(topic, payload)), "{topic}");
     }
 }
+
+#[test]
+fn meters_with_three_phases() {
+    // The exposes of herdsman-converters: `energy_produced`, `power_apparent_phase_b`, `power_reactive_phase_c` in VAR.
+    shows(
+        "zigbee2mqtt/meter",
+        br#"{"current_neutral":0.2,"current_phase_b":1.5,"energy_produced":4,"power_apparent_phase_b":300,
+            "power_factor_phase_b":0.98,"power_reactive_phase_c":12,"voltage_phase_c":231}"#,
+        &[
+            "meter current_neutral=0.2 A",
+            "meter current_phase_b=1.5 A",
+            "meter energy_returned=4 kWh (energy_produced)",
+            "meter apparent_power_phase_b=300 VA (power_apparent_phase_b)",
+            "meter power_factor_phase_b=0.98",
+            "meter reactive_power_phase_c=12 var (power_reactive_phase_c)",
+            "meter voltage_phase_c=231 V",
+        ],
+    );
+    shows(
+        "zigbee2mqtt/knob",
+        br#"{"action":"hold","action_duration":1.2}"#,
+        &["knob action_duration=1.2 s", "knob action: hold"],
+    );
+}

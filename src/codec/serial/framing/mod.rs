@@ -74,19 +74,31 @@ pub enum Counts {
     Frame,
 }
 
+/// What a checksum is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Covers {
+    /// The payload; of [`Framing::Fixed`] with the sync bytes, which belong to it.
+    #[default]
+    Payload,
+    /// The length and the payload, without the sync bytes before them; of [`Framing::Fixed`] what is behind the sync bytes.
+    Length,
+    /// All that is before it: sync bytes, length and payload.
+    Frame,
+}
+
 /// The checksum at the end of a frame.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Check {
     /// Its algorithm.
     pub checksum: Checksum,
     /// Order of its bytes.
     pub order: Order,
-    /// With a length in front: it is over sync bytes and length too, and not over the payload alone.
-    pub whole: bool,
+    /// What it is over; for the framings with sync bytes or a length.
+    pub covers: Covers,
 }
 
 /// A framing with its limits.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
     /// How frames are told apart.
     pub framing: Framing,

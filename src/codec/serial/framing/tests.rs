@@ -31,7 +31,7 @@ fn rules(framing: Framing, max: usize) -> Rules {
 
 fn with(framing: Framing, name: &str, order: Order, max: usize) -> Rules {
     let checksum = Checksum::named(name).unwrap();
-    Rules { framing, check: Some(Check { checksum, order, whole: false }), max }
+    Rules { framing, check: Some(Check { checksum, order, covers: Covers::Payload }), max }
 }
 
 /// Frames of chunks with a silence behind each, and what was skipped.
@@ -148,7 +148,7 @@ fn lengths_count_the_payload_the_rest_or_the_frame() {
         assert_eq!(rules.encode(digits).unwrap(), bytes);
     }
     let mut over_all = with(prefix(&[], false, Order::Little, Counts::Payload), "CRC-16/MODBUS", Order::Little, 32);
-    over_all.check.as_mut().unwrap().whole = true;
+    over_all.check.as_mut().unwrap().covers = Covers::Frame;
     // The Modbus request 01 03 00 02 00 01 25 CA, its first byte being the length of nothing else.
     assert_eq!(
         all(&over_all, &[1, 3, 0x20, 0x21]),
@@ -248,12 +248,17 @@ fn any_rules() -> impl Strategy<Value = Rules> {
             prefix(if sync { &[1, 0] } else { &[] }, wide, order, counts)
         }),
     ];
-    let check = proptest::option::of((0..3_usize, any::<bool>(), any::<bool>()));
+    let check = proptest::option::of((0..3_usize, any::<bool>(), 0..3_usize));
     (framing, check, 9..40_usize).prop_map(|(framing, check, max)| {
-        let check = check.map(|(name, big, whole)| Check {
+        let check = check.map(|(name, big, covers)| Check {
             checksum: Checksum::named(["CRC-8", "CRC-16/MODBUS", "CRC-32"][name]).unwrap(),
             order: if big { Order::Big } else { Order::Little },
-            whole: whole && matches!(framing, Framing::LengthPrefixed(_)),
+            covers: match framing {
+                Framing::LengthPrefixed(_) | Framing::Fixed { .. } => {
+                    [Covers::Payload, Covers::Length, Covers::Frame][covers]
+                }
+                _ => Covers::Payload,
+            },
         });
         Rules { framing, check, max }
     })
