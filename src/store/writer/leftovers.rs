@@ -112,8 +112,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("g.duckdb");
         let root = crate::store::open::limited_root_for_test(dir.path());
-        let mut leftovers = Leftovers::new(&path, u64::MAX);
-        leftovers.at = Instant::now();
+        let mut leftovers = Leftovers::new(&path, 24_000_000);
+        (leftovers.above, leftovers.at) = (u64::MAX, Instant::now());
         leftovers.look(&root);
         assert!(!leftovers.wanted && leftovers.at > Instant::now(), "there is no such memory");
         std::fs::write(dir.path().join("g.duckdb.wal"), vec![0; 600_000]).unwrap();
