@@ -404,26 +404,24 @@ fn load(site: &mut Site, table: &mut Table) -> anyhow::Result<()> {
     site.active()?;
     site.plug(u64::MAX / 2, Duration::from_secs(2))?;
     let publishers = Publishers::start(&site.board, 4, u64::MAX, Duration::from_millis(286), true)?;
-    let asker = site.board.feed(
-        "while read -r line; do for question in '/api/v1/nodes/room-0/statistics?start=-1h' \
+    let mut asker = site.board.feed(
+        "touch /run/asking; while [ -e /run/asking ]; do for question in '/api/v1/nodes/room-0/statistics?start=-1h' \
          '/api/v1/statistics?bucket=1h&aggregate=count,mean,p95' '/api/v1/nodes' '/stats' \
          '/api/v1/readings?node=room-1&limit=1000'; do \
-         curl -s -o /dev/null -w '%{http_code} %{time_total}\\n' \"http://localhost:8080$question\"; done; done >>/root/answers",
+         curl -s -o /dev/null -w '%{http_code} %{time_total}\\n' \"http://localhost:8080$question\"; done; sleep 10; done >/root/answers",
     )?;
     let first = Usage::of(&site.board)?;
     let stored_first = site.stored()?;
     let (mut anonymous, began) = (0, Instant::now());
-    let mut asking = asker;
     while began.elapsed() < site.load {
         thread::sleep(Duration::from_secs(10));
-        std::io::Write::write_all(asking.stdin.as_mut().context("its input")?, b"ask\n")?;
         anonymous = anonymous.max(Usage::of(&site.board)?.anonymous);
     }
     let last = Usage::of(&site.board)?;
     let stored = site.stored()? - stored_first;
     let elapsed = (last.uptime - first.uptime) as f64 / 1000.0;
-    drop(asking.stdin.take());
-    asking.wait()?;
+    site.board.run("rm /run/asking")?;
+    asker.wait()?;
     site.messages += publishers.stop()?;
     site.hub = None;
     let cpu = (last.processor - first.processor) as f64 / 10.0 / elapsed;
