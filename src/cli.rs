@@ -63,7 +63,8 @@ enum Command {
     },
     /// Say what the daemon would store for some bytes, or why not; 1 when they cannot be decoded.
     Decode(Box<decode::DecodeArgs>),
-    /// Listen to a broker for a while: list the topics, what they would be taken for, and the lines for the configuration.
+    /// Listen to a broker or a serial port for a while: list the topics, or the speeds of the port, what they would be taken
+    /// for, and the lines for the configuration.
     Sniff(SniffArgs),
     /// List the serial ports with their stable names.
     Ports,
@@ -138,12 +139,22 @@ impl TaskArgs {
 #[derive(Debug, Args)]
 struct SniffArgs {
     /// The broker's address.
-    #[arg(long, value_name = "URL")]
-    mqtt: Url,
+    #[arg(long, value_name = "URL", required_unless_present = "port")]
+    mqtt: Option<Url>,
+    /// The serial port's device.
+    #[arg(long, value_name = "DEVICE", conflicts_with = "mqtt")]
+    port: Option<PathBuf>,
+    /// The only speed of the port to be tried; otherwise the common ones are.
+    #[arg(long, value_name = "N", requires = "port")]
+    baud: Option<u32>,
+    /// Where nothing comes from the port, write to it: ask as an MH-Z19, a Senseair S8 and Modbus units are asked for their
+    /// readings.
+    #[arg(long, requires = "port")]
+    ask: bool,
     /// What to listen to.
     #[arg(long, value_name = "FILTER", default_value = "#")]
     topic: Vec<String>,
-    /// For how long.
+    /// For how long; of a port, at each speed.
     #[arg(long, value_name = "N", default_value_t = 15)]
     seconds: u64,
     /// File whose first line is the user name.
@@ -217,8 +228,9 @@ fn check(file: &Path) -> u8 {
             for warning in config.warnings() {
                 eprintln!("warning: {warning}");
             }
-            let text =
-                format!("{}: ok, {} serial and {} mqtt\n", file.display(), config.serial.len(), config.mqtt.len());
+            let (serial, modbus, mqtt) = (config.serial.len(), config.modbus.len(), config.mqtt.len());
+            let buses = if modbus == 0 { String::new() } else { format!(", {modbus} modbus") };
+            let text = format!("{}: ok, {serial} serial{buses} and {mqtt} mqtt\n", file.display());
             print(&(text + &memory::table(&config))).map_or_else(|e| fail(1, &e.to_string()), |()| 0)
         }
         Err(errors) => fail_config(&errors),
@@ -231,24 +243,29 @@ fn show_status(url: &str, token_file: Option<&Path>) -> anyhow::Result<()> {
 }
 
 fn sniff(args: SniffArgs) -> anyhow::Result<()> {
-    if !matches!(args.mqtt.scheme(), "mqtt" | "mqtts") {
-        anyhow::bail!("{}: expected mqtt://host:port or mqtts://host:port", args.mqtt);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let time = Duration::from_secs(args.seconds);
+    let Some(url) = args.mqtt else {
+        let port = args.port.unwrap_or_default();
+        let options = sniff::listen::Options { port, baud: args.baud, time, ask: args.ask };
+        return runtime.block_on(sniff::listen::run(&options, &mut io::stdout(), &mut io::stderr()));
+    };
+    if !matches!(url.scheme(), "mqtt" | "mqtts") {
+        anyhow::bail!("{url}: expected mqtt://host:port or mqtts://host:port");
     }
-    if !args.mqtt.username().is_empty() || args.mqtt.password().is_some() {
+    if !url.username().is_empty() || url.password().is_some() {
         // The command line can be read by everybody on the machine.
         anyhow::bail!("user name and password belong into the files of --username-file and --password-file");
     }
-    let url = args.mqtt.to_string();
+    let shown = url.to_string();
     let config = config::Mqtt {
         username_file: args.username_file,
         password_file: args.password_file,
         ca_file: args.ca_file,
-        ..config::Mqtt::new("sniff".into(), args.mqtt)
+        ..config::Mqtt::new("sniff".into(), url)
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let time = Duration::from_secs(args.seconds);
     let heard = runtime.block_on(mqtt::sniff::listen(&config, &args.topic, time, clock::zone_of_machine()))?;
-    match sniff::print(&heard, &url, &mut io::stdout().lock()) {
+    match sniff::print(&heard, &shown, &mut io::stdout().lock()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }

@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
+use gadwall::codec::modbus::{Kind, Na, Order, Register};
 use gadwall::codec::serial::protocol::{COUNTS, COVERS, Keys, MODELS, ORDERS};
-use gadwall::config::{Config, ConfigErrors, Interval, Parity, Place, Trust};
+use gadwall::config::{Config, ConfigErrors, Interval, Modbus, Parity, Place, Trust};
 
 /// Longest line that a person is shown about one mistake, in bytes; the name of a variable comes on top.
 const MAX_MESSAGE: usize = 2_000;
@@ -173,11 +174,17 @@ impl Printed {
                 ("stop-bits", usize::from(s.uart.stop_bits).into()),
                 ("silence", duration(s.silence)),
             ];
+            if s.protocol.keys().format.is_asked() {
+                keys.push(("interval", duration(s.interval)));
+            }
             keys.extend(protocol(s.protocol.keys()));
             // A layout does not remember its text; a list is written otherwise in a variable.
             this.again &= s.protocol.keys().layout.is_none() && s.protocol.keys().columns.is_none();
             keys.extend(s.timezone.map(|zone| ("timezone", zone.name().into())));
             this.section("[[serial]]", &format!("SERIAL__{i}__"), keys);
+        }
+        for (i, bus) in c.modbus.iter().enumerate() {
+            this.bus(i, bus);
         }
         for (i, m) in c.mqtt.iter().enumerate() {
             let mut keys = vec![
@@ -223,6 +230,58 @@ impl Printed {
             this.section("[[quality]]", &format!("QUALITY__{i}__"), keys);
         }
         this
+    }
+
+    fn bus(&mut self, i: usize, bus: &Modbus) {
+        let parity = Parity::ALL.iter().find(|(_, parity)| *parity == bus.uart.parity).expect("it has a name").0;
+        let keys = vec![
+            ("name", bus.name.as_str().into()),
+            ("port", self.path(&bus.port)),
+            ("baud", (bus.uart.baud as usize).into()),
+            ("parity", parity.into()),
+            ("stop-bits", usize::from(bus.uart.stop_bits).into()),
+            ("timeout", duration(bus.timeout)),
+        ];
+        self.section("[[modbus]]", &format!("MODBUS__{i}__"), keys);
+        for (j, unit) in bus.units.iter().enumerate() {
+            let keys = vec![("id", usize::from(unit.id).into()), ("gap", usize::from(unit.gap).into())];
+            let variable = format!("MODBUS__{i}__UNIT__{j}__");
+            self.section("[[modbus.unit]]", &variable, keys);
+            for (k, register) in unit.registers.iter().enumerate() {
+                let keys = self.register(register);
+                self.section("[[modbus.unit.registers]]", &format!("{variable}REGISTERS__{k}__"), keys);
+            }
+        }
+    }
+
+    fn register(&mut self, register: &Register) -> Vec<(&'static str, Value)> {
+        let mut keys = vec![
+            ("node", (*register.node).into()),
+            ("metric", register.metric.as_str().into()),
+            ("address", usize::from(register.address).into()),
+            ("function", register.function.as_str().into()),
+            ("interval", duration(register.interval)),
+        ];
+        let order = Order::NAMED.iter().find(|(_, order)| *order == register.order).expect("it has a name").0;
+        keys.push(("order", order.into()));
+        match (register.kind, Kind::NAMED.iter().find(|(_, kind)| *kind == register.kind)) {
+            (Kind::Bit(bit), _) => keys.push(("bit", usize::from(bit).into())),
+            (_, named) => keys.push(("type", named.expect("it has a name").0.into())),
+        }
+        if !register.measure.is_empty() {
+            keys.push(("unit", register.measure.as_str().into()));
+        }
+        match register.na {
+            None => {}
+            Some(Na::Float(na)) => keys.push(("na", na.into())),
+            Some(Na::Integer(na)) => match u64::try_from(na) {
+                Ok(na) => keys.push(("na", Value::Whole(na))),
+                Err(_) => self.again = false,
+            },
+        }
+        // Of a fraction of integers it is not known how it was written.
+        self.again &= register.scale.is_one();
+        keys
     }
 
     fn section(&mut self, header: &str, variable: &str, keys: Vec<(&'static str, Value)>) {

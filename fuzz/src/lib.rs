@@ -8,6 +8,7 @@ mod home;
 mod json;
 mod kept;
 mod message;
+mod modbus;
 mod published;
 mod serial;
 mod topic;
@@ -24,6 +25,7 @@ pub use home::{esphome, shelly, tasmota, zigbee2mqtt};
 pub use json::{json, json_lines};
 pub use kept::{floor, redelivery, starts, wal};
 pub use message::message;
+pub use modbus::modbus;
 pub use published::{rtl_433, ruuvi, senml, the_things_stack, theengs};
 pub use serial::{hub_lines, lines};
 pub use topic::topic;
@@ -260,6 +262,11 @@ mod tests {
     }
 
     #[test]
+    fn modbus() {
+        replay("modbus", super::modbus);
+    }
+
+    #[test]
     fn senseair_s8() {
         replay("senseair_s8", super::senseair_s8);
     }
@@ -269,6 +276,7 @@ mod tests {
     fn the_corpus_of_the_configuration_has_good_ones() {
         let text = include_str!("../corpus/config/all-kinds");
         let config = gadwall::config::Config::parse(text, "/g/gadwall.toml").expect("every key as it should be");
-        assert_eq!((config.serial.len(), config.mqtt.len(), config.quality.len()), (2, 1, 2));
+        let numbers = (config.serial.len(), config.modbus.len(), config.mqtt.len(), config.quality.len());
+        assert_eq!(numbers, (2, 1, 1, 2));
     }
 }

@@ -51,7 +51,7 @@ pub fn message(input: &[u8]) {
     let mut plain = json::decode(payload, &options);
     let mut states = Texts::default();
     if !retain {
-        states.leave_out_known(&mut plain.events);
+        states.leave_out_known(&mut plain.events, |_| true);
     }
     let all = plain.readings.len();
     if retain {

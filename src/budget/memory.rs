@@ -49,6 +49,8 @@ const PACKETS: u64 = 12;
 const OF_A_BROKER: u64 = 500 * KB;
 /// A serial port beside its lines: chunk, answers, what failed.
 const OF_A_PORT: u64 = 100 * KB;
+/// A register of a bus, with its names and its place in the schedule, and a bus beside them.
+const OF_A_REGISTER: u64 = 500;
 /// What of the program's file is mapped at the most; the kernel takes it back when it needs the memory.
 pub const PAGES: u64 = 60 * MB;
 
@@ -72,6 +74,9 @@ pub fn parts(config: &Config) -> Vec<Part> {
     let messages = if config.mqtt.is_empty() { 0 } else { u64::from(u16::MAX) * OF_A_MESSAGE };
     let brokers = config.mqtt.iter().map(|m| PACKETS * u64::from(m.max_message) + OF_A_BROKER).sum();
     let ports = config.serial.iter().map(|s| 2 * number(s.protocol.max_held()) + OF_A_PORT).sum();
+    let registers =
+        |bus: &crate::config::Modbus| bus.units.iter().map(|unit| number(unit.registers.len())).sum::<u64>();
+    let buses = config.modbus.iter().map(|bus| registers(bus) * OF_A_REGISTER + OF_A_PORT).sum();
     let names = number(config.store.max_nodes) * OF_A_NODE + number(config.store.max_series) * OF_A_SERIES;
     let connections = number(config.http.max_connections);
     let http = (connections + MORE_CONNECTIONS) * OF_A_CONNECTION + connections * OF_AN_ANSWER;
@@ -89,6 +94,7 @@ pub fn parts(config: &Config) -> Vec<Part> {
         part("connections and answers", "[http] max-connections", http),
         part("brokers", "[[mqtt]] max-message", brokers),
         part("serial ports", "[[serial]] max-line, max-frame", ports),
+        part("buses", "[[modbus.unit]] registers", buses),
     ]
     .into_iter()
     .filter(|part| part.bytes > 0)

@@ -12,6 +12,7 @@
 
 mod env;
 mod error;
+mod modbus;
 mod quality;
 mod raw;
 pub mod secret;
@@ -23,6 +24,7 @@ mod value;
 mod warnings;
 
 pub use error::{ConfigError, ConfigErrors, Place};
+pub use modbus::Modbus;
 pub use quality::{Interval, Quality};
 pub use source::{Mqtt, Parity, Serial, Subscription, Uart};
 
@@ -63,6 +65,8 @@ pub struct Config {
     pub log: Log,
     /// `[[serial]]`
     pub serial: Vec<Serial>,
+    /// `[[modbus]]`
+    pub modbus: Vec<Modbus>,
     /// `[[mqtt]]`
     pub mqtt: Vec<Mqtt>,
     /// `[[quality]]`

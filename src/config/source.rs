@@ -22,6 +22,9 @@ pub struct Serial {
     pub protocol: Protocol,
     /// `silence`: silence after which the link counts as dead and is opened again. 1 s to 1 day.
     pub silence: Duration,
+    /// `interval`: for formats of devices that only speak when they are asked, the time from one question to the next.
+    /// 1 s to 8 hours, shorter than `silence`.
+    pub interval: Duration,
     /// `timezone`: the zone of local times that the nodes send and the hub is told; `None` is that of
     /// [`Clock`](super::Clock), and for `dsmr-p1` that of Central Europe.
     pub timezone: Option<Tz>,
@@ -35,6 +38,7 @@ impl Default for Serial {
             uart: Uart::default(),
             protocol: Protocol::default(),
             silence: Format::default().silence(),
+            interval: Duration::from_secs(10),
             timezone: None,
         }
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
+use crate::codec::modbus::{self, Decimal, Function, Na, Register, Scale, Unit};
 use crate::codec::payload::Format;
 use crate::codec::serial::crc::Checksum;
 use crate::codec::serial::framing::{Counts, Covers};
@@ -129,6 +130,41 @@ fn the_uncommented_example_holds_every_key() {
         named("scale", by_id("usb-Scale-if00"), fixed),
         Serial { uart: Uart { baud: 9_600, ..Uart::default() }, silence: Duration::from_secs(30), ..dust },
     ];
+    let attic = named("attic", "/dev/ttyAMA0".into(), keys("mh-z19"));
+    expected.serial.push(Serial { uart: Uart { baud: 9_600, ..Uart::default() }, ..attic });
+    let register = |metric: &str, address, function, kind| Register {
+        node: "meter".into(),
+        metric: metric.into(),
+        measure: String::new(),
+        function,
+        address,
+        kind,
+        order: modbus::Order::Abcd,
+        scale: Scale::default(),
+        na: None,
+        interval: Duration::from_secs(10),
+    };
+    let (tenth, forty) = (Decimal::parse("0.1").unwrap(), Decimal::parse("-40").unwrap());
+    let registers = vec![
+        Register { measure: "V".into(), ..register("voltage", 0, Function::Input, modbus::Kind::F32) },
+        Register {
+            measure: "W".into(),
+            interval: Duration::from_secs(1),
+            ..register("power", 12, Function::Input, modbus::Kind::F32)
+        },
+        Register {
+            scale: Scale::default().then('*', tenth).and_then(|scale| scale.then('+', forty)).unwrap(),
+            na: Some(Na::Integer(0x8000)),
+            ..register("temperature", 4, Function::Holding, modbus::Kind::I16)
+        },
+        Register { node: "alarms".into(), ..register("alarm", 9, Function::Holding, modbus::Kind::Bit(3)) },
+    ];
+    expected.modbus = vec![Modbus {
+        name: "cellar".into(),
+        port: "/dev/serial/by-id/usb-FTDI_FT232R-if01-port0".into(),
+        units: vec![Unit { id: 1, gap: 0, registers }],
+        ..Modbus::default()
+    }];
     let subscription = |topic: &str, time: Option<&str>| Subscription {
         topic: Pattern::parse(topic).unwrap(),
         format: Format::Auto,
@@ -293,7 +329,7 @@ fn bounds_are_inclusive() {
 fn warnings_name_what_is_likely_not_meant() {
     assert_eq!(
         Config::default().warnings(),
-        ["no source is configured, so nothing will be received: add a [[serial]] or an [[mqtt]] section"]
+        ["no source is configured, so nothing will be received: add a [[serial]], a [[modbus]] or an [[mqtt]] section"]
     );
     assert_eq!(parsed(&format!("{SERIAL}{MQTT}")).warnings(), Vec::<String>::new());
     let text = format!(

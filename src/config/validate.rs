@@ -6,21 +6,24 @@ mod serial;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 use url::Url;
 
 use super::raw::{Entry, Section};
-use super::{Clock, Config, Http, Intake, Interval, Log, Memory, Mqtt, Quality, Store, Subscription, Trust, value};
+use super::{
+    Clock, Config, Http, Intake, Interval, Log, Memory, Mqtt, Quality, Store, Subscription, Trust, modbus, value,
+};
 use crate::codec::payload::Format;
 use crate::codec::topic::Pattern;
 use crate::zone::Tz;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAYS_1000: Duration = Duration::from_secs(86_400_000);
-const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 /// Longest pattern of names in bytes: that of a source and a node with the slash between.
 const MAX_PATTERN: usize = 257;
@@ -59,11 +62,13 @@ pub(super) fn config(mut root: Section<'_>) -> Option<Config> {
     let http = http(root.table("http"));
     let memory = memory(root.table("memory"));
     let log = log(root.table("log"));
-    let (serial_sections, mqtt_sections) = (root.tables("serial"), root.tables("mqtt"));
+    let (serial_sections, modbus_sections) = (root.tables("serial"), root.tables("modbus"));
+    let mqtt_sections = root.tables("mqtt");
     let quality = all(root.tables("quality"), quality);
     root.finish();
     let mut taken = Taken::default();
     let serial = all(serial_sections, |section| serial::serial(section, &mut taken));
+    let modbus = all(modbus_sections, |section| modbus::modbus(section, &mut taken));
     let mqtt = all(mqtt_sections, |section| mqtt(section, &mut taken));
     Some(Config {
         store: store?,
@@ -73,13 +78,17 @@ pub(super) fn config(mut root: Section<'_>) -> Option<Config> {
         memory: memory?,
         log: log?,
         serial: serial?,
+        modbus: modbus?,
         mqtt: mqtt?,
         quality: quality?,
     })
 }
 
 /// Reads every section, also behind one that is wrong.
-fn all<'d, T>(sections: Option<Vec<Section<'d>>>, read: impl FnMut(Section<'d>) -> Option<T>) -> Option<Vec<T>> {
+pub(super) fn all<'d, T>(
+    sections: Option<Vec<Section<'d>>>,
+    read: impl FnMut(Section<'d>) -> Option<T>,
+) -> Option<Vec<T>> {
     let read: Vec<Option<T>> = sections?.into_iter().map(read).collect();
     read.into_iter().collect()
 }
@@ -200,19 +209,28 @@ fn log(mut section: Section<'_>) -> Option<Log> {
 
 /// What only one source may have, with the dotted path of the one that has it.
 #[derive(Default)]
-struct Taken {
+pub(super) struct Taken {
     names: HashMap<String, String>,
-    ports: HashMap<std::path::PathBuf, String>,
+    ports: HashMap<PathBuf, String>,
     clients: HashMap<(String, String), String>,
 }
 
 impl Taken {
-    fn name(&mut self, section: &mut Section<'_>) -> Option<String> {
+    pub(super) fn name(&mut self, section: &mut Section<'_>) -> Option<String> {
         let name = section.required("name", "a name for the source, such as \"home\"", value::name)?;
         if let Some(other) = self.names.insert(name.clone(), section.path().to_owned()) {
             section.blame("name", format!("{other} has this name, expected one that no other source has"));
         }
         Some(name)
+    }
+
+    pub(super) fn port(&mut self, section: &mut Section<'_>) -> Option<PathBuf> {
+        let expected = "the path of a device, such as \"/dev/serial/by-id/usb-Raspberry_Pi_Pico-if00\"";
+        let port = section.required("port", expected, value::path)?;
+        if let Some(other) = self.ports.insert(port.clone(), section.path().to_owned()) {
+            section.blame("port", format!("{other} reads this port, expected one that no other source reads"));
+        }
+        Some(port)
     }
 }
 

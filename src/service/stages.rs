@@ -226,6 +226,7 @@ struct Sources {
     metrics: Arc<Metrics>,
     stop: watch::Receiver<bool>,
     serial: Vec<(config::Serial, Arc<SourceStatus>)>,
+    modbus: Vec<(config::Modbus, Arc<SourceStatus>)>,
     mqtt: Vec<(config::Mqtt, Arc<SourceStatus>)>,
 }
 
@@ -243,7 +244,12 @@ impl Sources {
             metrics.add_source(status.reads(c.protocol.keys().format.as_str()))
         };
         let broker = |c: &config::Mqtt| metrics.add_source(status(&c.name, "mqtt", c.url.to_string()));
+        let bus = |c: &config::Modbus| {
+            let status = status(&c.name, "modbus", c.port.display().to_string());
+            metrics.add_source(status.reads("modbus-rtu"))
+        };
         let serial = config.serial.iter().map(|c| (c.clone(), port(c))).collect();
+        let modbus = config.modbus.iter().map(|c| (c.clone(), bus(c))).collect();
         let mqtt = config.mqtt.iter().map(|c| (c.clone(), broker(c))).collect();
         Self {
             intake: intake.clone(),
@@ -251,12 +257,14 @@ impl Sources {
             metrics: Arc::clone(metrics),
             stop: stop.subscribe(),
             serial,
+            modbus,
             mqtt,
         }
     }
 
     fn names(&self) -> Vec<Arc<str>> {
         let serial = self.serial.iter().map(|(_, s)| Arc::clone(&s.name));
+        let serial = serial.chain(self.modbus.iter().map(|(_, s)| Arc::clone(&s.name)));
         serial.chain(self.mqtt.iter().map(|(_, s)| Arc::clone(&s.name))).collect()
     }
 
@@ -265,6 +273,18 @@ impl Sources {
         for (config, status) in self.serial {
             let name = Arc::clone(&status.name);
             let run = source::serial::run(
+                config,
+                self.intake.clone(),
+                self.clock.clone(),
+                Arc::clone(&self.metrics),
+                status,
+                self.stop.clone(),
+            );
+            tasks.push(tokio::spawn(watched(name, run, tx.clone())));
+        }
+        for (config, status) in self.modbus {
+            let name = Arc::clone(&status.name);
+            let run = source::modbus::run(
                 config,
                 self.intake.clone(),
                 self.clock.clone(),

@@ -10,7 +10,7 @@ fn objects_with_and_without_node_and_time() {
     daemon.wait_state("hub", "up");
     port.send(r#"{"node": "cellar", "time": 1760000000, "temperature": 21.5, "door": {"open": true, "count": 3}}"#);
     port.send(r#"{"node": 18446744073709551615, "time": "2025-10-09T08:53:50Z", "temperature": -0.25}"#);
-    port.send(r#"{"node": "cellar", "time": 1760000060123, "temperature": 1e-3, "text": "told", "none": null}"#);
+    port.send(r#"{"node": "cellar", "time": 1760000060123, "temperature": 1e-3, "text": "hello", "fw": "1.2.3", "none": null}"#);
     port.send(r#"{"time": 1760000000.5, "temperature": 7}"#);
     port.send("{\"node\": \"attic \u{1F3E0}\", \"humidity\": 55}\r");
     port.send(r#"{"temperature": 8, "alarm": false}"#);
@@ -32,8 +32,8 @@ fn objects_with_and_without_node_and_time() {
         ],
     );
     assert_eq!(stored.dead, []);
-    let told: Vec<_> = stored.events.iter().map(|e| (&*e.node, e.ts, &*e.kind, &*e.data)).collect();
-    assert_eq!(told, [("cellar", 1_760_000_060_123_000, "text", "told")]);
+    let told: Vec<_> = stored.events.iter().map(|e| (&*e.node, &*e.kind, &*e.data, e.ts)).collect();
+    assert_eq!(told, [("cellar", "text", "hello", 1_760_000_060_123_000)]);
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn bad_lines_become_dead_letters_and_the_others_are_stored() {
         ("malformed", b"plain text".to_vec()),
         ("malformed", b"{\"node\": \"n\", \"a\": NaN}".to_vec()),
         ("malformed", b"[1, 2]".to_vec()),
-        ("no-reading", b"{\"node\": \"n\", \"firmware\": \"x\"}".to_vec()),
+        ("no-reading", b"{\"node\": \"n\", \"model\": \"x\"}".to_vec()),
         ("not-utf8", b"{\"node\": \"\xff\xfe\", \"a\": 1}".to_vec()),
         ("bad-number", b"{\"node\": \"n\", \"a\": 1e999}".to_vec()),
         ("bad-name", format!("{{\"node\": \"{}\", \"a\": 1}}", "x".repeat(129)).into_bytes()),

@@ -234,7 +234,7 @@ current | 1.4 | A
 = us-midwest | 2016-06-13T17:43:50.100400Z
 temperature | 82 | degC
 humidity | 71 | %
-= Name#15/Name#7 | 2024-12-22T15:12:09Z
+= Name#15/Name#7/0123456789ABCDEF | 2024-12-22T15:12:09Z
 huebridge_motion_sensor.motion | 0 || motion
 = robot/San Francisco/114h
 pressure | 1027 | hPa
@@ -270,18 +270,32 @@ temperature | 21.5 | degC
 temperature | 19.5 | degC | temperature [degC]
 pressure | 1013 | hPa | pressure_pa
 = boards/b1 | 2025-10-09T08:53:20Z
-env.rh | 40
-= plain/j
-a.b | 7.5
+env.humidity | 40 | % | env.rh
+= loggers/b
+temperature | 19.5 | degC
+temperature | 20.5 | degC
+= plain/j | 2025-10-09T08:53:20Z
+bme280.temperature | 7.5 | degC | bme280.temp
+door | 1
+= plain/j | 2025-10-09T08:54:20Z
+bme280.temperature | 8.5 | degC | bme280.temp
+door | 0
 ";
 
 /// Messages of the formats that have no publisher of their own, and an announcement, which holds none.
-const PLAIN: [(&str, &[u8]); 5] = [
+const PLAIN: [(&str, &[u8]); 8] = [
     ("homeassistant/switch/plug/config", br#"{"stat_t":"stat/plug/POWER","uniq_id":"plug","qos":1,"exp_aft":120}"#),
     ("garden/t1/temperature", b"21.5"),
     ("loggers/a", b"time;node;temperature [degC];pressure_pa\n9.10.2025 10:53;t7;19,5;101300\n"),
     ("boards/b1", b"\x82\xa2ts\xd6\xff\x68\xe7\x78\x00\xa3env\x81\xa2rh\x28"),
-    ("plain/j", br#"{"a":{"b":7.5}}"#),
+    // Rows without a time are all kept.
+    ("loggers/b", b"temperature;humidity\n19,5;\n20,5;\n"),
+    ("plain/j", br#"{"ts":1760000000,"bme280":{"temp":"7.5"},"door":"ON","mode":"eco","co2":null,"fw":"1.2.3"}"#),
+    (
+        "plain/j",
+        br#"{"ts":"2025-10-09T08:54:20Z","bme280":{"temp":8.5},"door":"OFF","mode":"eco","co2":"unavailable"}"#,
+    ),
+    ("plain/j/status", br#"{"state":"online"}"#),
 ];
 
 /// The format of each topic.
@@ -333,7 +347,9 @@ const FORMATS: &[(&str, &str)] = &[
     ("garden/t1/temperature", "number"),
     ("loggers/a", "csv"),
     ("boards/b1", "msgpack"),
+    ("loggers/b", "csv"),
     ("plain/j", "json"),
+    ("plain/j/status", "json"),
 ];
 
 #[derive(Debug)]
@@ -513,6 +529,7 @@ fn every_publisher_at_once_is_recognised_and_stored_once() {
         for (node, online) in [
             ("bridge", json!(true)),
             ("demo-sensor", json!(true)),
+            ("plain/j", json!(true)),
             ("shellyplus1-b8d61a85a8e0", json!(true)),
             ("Sparkplug B Devices/Raspberry Pi", json!(false)),
             ("tasmota", json!(null)),
@@ -533,10 +550,15 @@ fn every_publisher_at_once_is_recognised_and_stored_once() {
         // In protobuf and in JSON.
         "Sparkplug B Devices/Raspberry Pi availability: offline".to_owned(),
         "Sparkplug B Devices/Raspberry Pi availability: offline".to_owned(),
+        "0x84fd27fffe9f718e power_on_behavior: previous".to_owned(),
+        "0x84fd27fffe9f718e update.state: available".to_owned(),
         "bridge availability: online".to_owned(),
         "bridge availability: online".to_owned(),
         "btn1 action: single".to_owned(),
         "demo-sensor availability: online".to_owned(),
+        "plain/j availability: online".to_owned(),
+        // What each message tells is an event once.
+        format!("plain/j mode: eco @{}", micros("2025-10-09T08:53:20Z")),
         format!("dev1 uplink: port 15, payload VGVtcGVyYXR1cmUgPSAwLjA= @{uplink}"),
         "shellyplus1-b8d61a85a8e0 availability: online".to_owned(),
         // Of the year 2010, which no living clock shows.

@@ -91,8 +91,8 @@ impl Decoders {
         };
         self.leave_out_known_states(message.retain, &mut decoded);
         // What is retained is left out by the caller, and is not told by that.
-        if !message.retain && has_free_fields(format) {
-            self.texts.leave_out_known(&mut decoded.events);
+        if !message.retain {
+            self.texts.leave_out_known(&mut decoded.events, |kind| may_be_state(format, kind));
         }
         Output { decoded, taken_for, request }
     }
@@ -127,9 +127,21 @@ impl Decoders {
     }
 }
 
-/// Whether the publishers of a format choose their fields themselves, so that a text may be a state that comes with each message.
-const fn has_free_fields(format: Format) -> bool {
-    matches!(format, Format::Json | Format::Csv | Format::Msgpack | Format::InfluxLine | Format::Number)
+/// Whether an event may tell of a state that comes with each message of its publisher.
+fn may_be_state(format: Format, kind: &str) -> bool {
+    match format {
+        Format::Json | Format::Csv | Format::Msgpack | Format::InfluxLine | Format::Number | Format::Zigbee2mqtt => {
+            true
+        }
+        // `cover:0.state`; what has happened has its component and a number (`input:0.1`), or is a list of errors.
+        Format::Shelly => kind
+            .rsplit_once('.')
+            .is_some_and(|(_, field)| field != "errors" && field.starts_with(|c: char| c.is_ascii_alphabetic())),
+        Format::TheThingsStack => {
+            !matches!(kind, "uplink" | "join") && !kind.starts_with("downlink_") && !kind.starts_with("decoder_")
+        }
+        _ => false,
+    }
 }
 
 fn as_json(message: &Message<'_>) -> Decoded {

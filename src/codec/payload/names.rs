@@ -17,14 +17,22 @@ use super::vocabulary::{Term, converts, entry, is_unit, spelled};
 
 /// Short forms and other spellings, without `_`. Sorted.
 const SPELLINGS: &[(&str, &str)] = &[
+    ("absolutehumidity", "absolute_humidity"),
+    ("airhumidity", "humidity"),
+    ("airpressure", "pressure"),
+    ("airtemperature", "temperature"),
+    ("apparentpower", "apparent_power"),
     ("barometricpressure", "pressure"),
     ("bat", "battery"),
     ("batt", "battery"),
     ("batterylevel", "battery"),
     ("batterypercent", "battery"),
     ("batterypercentage", "battery"),
+    ("batteryvoltage", "battery_voltage"),
+    ("devicetemperature", "device_temperature"),
     ("dewpoint", "dew_point"),
     ("eco2", "co2"),
+    ("energytoday", "energy_today"),
     ("hum", "humidity"),
     ("humid", "humidity"),
     ("lux", "illuminance"),
@@ -32,21 +40,35 @@ const SPELLINGS: &[(&str, &str)] = &[
     ("pm02", "pm2_5"),
     ("pm100", "pm10"),
     ("pm25", "pm2_5"),
+    ("precipitationrate", "precipitation_rate"),
     ("press", "pressure"),
+    ("reactivepower", "reactive_power"),
     ("relativehumidity", "humidity"),
     ("rh", "humidity"),
     ("soilmoisture", "soil_moisture"),
     ("soiltemperature", "soil_temperature"),
     ("temp", "temperature"),
     ("tvoc", "voc"),
+    ("txpower", "tx_power"),
     ("vbat", "battery_voltage"),
     ("vbatt", "battery_voltage"),
     ("volt", "voltage"),
     ("volts", "voltage"),
+    ("watertemperature", "water_temperature"),
     ("winddir", "wind_direction"),
     ("winddirection", "wind_direction"),
     ("windgust", "wind_gust"),
     ("windspeed", "wind_speed"),
+];
+
+/// Names with a unit that no `_` sets apart.
+const WITH_UNIT: &[(&str, &str, &str)] = &[
+    ("dewpointc", "dew_point", "degC"),
+    ("dewpointf", "dew_point", "degF"),
+    ("tempc", "temperature", "degC"),
+    ("temperaturec", "temperature", "degC"),
+    ("temperaturef", "temperature", "degF"),
+    ("tempf", "temperature", "degF"),
 ];
 
 /// Units as names have them in their last word. Sorted.
@@ -143,6 +165,9 @@ pub fn term(own: &str) -> Term<'_> {
     let Some(name) = plain(own) else { return Term::unknown(own) };
     if let Some(metric) = known(&name) {
         return Term::named(metric);
+    }
+    if let Some((_, metric, unit)) = WITH_UNIT.iter().find(|(with, ..)| *with == name) {
+        return Term::in_unit(metric, unit);
     }
     suffixed(own, &name).unwrap_or_else(|| {
         let unit = unit_of_last_word(&name).map(Cow::Borrowed);
@@ -330,14 +355,19 @@ mod tests {
             ("phase_a", "phase_a", None, 100.0),
             ("voltage_a", "voltage_a", None, 100.0),
             ("count", "count", None, 100.0),
+            ("batteryVoltage", "battery_voltage", Some("V"), 100.0),
+            ("windSpeed", "wind_speed", Some("m/s"), 100.0),
+            ("tempC", "temperature", Some("degC"), 100.0),
             ("depth [furlong]", "depth", Some("furlong"), 100.0),
             ("[x]", "[x]", None, 100.0),
         ] {
             assert_eq!(shown(own), (metric.into(), unit.map(Into::into), value), "{own}");
         }
-        let (metric, unit, value) = shown("temp_f");
-        assert_eq!((&*metric, unit.as_deref()), ("temperature", Some("degC")));
-        assert!((value - 37.777_777_8).abs() < 1e-6, "{value}");
+        for own in ["temp_f", "tempF", "TemperatureF"] {
+            let (metric, unit, value) = shown(own);
+            assert_eq!((&*metric, unit.as_deref()), ("temperature", Some("degC")), "{own}");
+            assert!((value - 37.777_777_8).abs() < 1e-6, "{value}");
+        }
     }
 
     #[test]

@@ -11,7 +11,8 @@
 //!   phases of a three-phase meter the letter (`voltage_a`). What the vocabulary does not know has its component before it
 //!   (`cover:0.current_pos`). A notification is partial: what it does not say has not changed and is no reading.
 //! - **Time**: `ts` of the notification or event, `last_updated_ts` of what came by Bluetooth. A status topic has none.
-//! - **Events**: what `NotifyEvent` tells, of the kind of its component, and `errors`. A minute's records of an energy meter
+//! - **Events**: what `NotifyEvent` tells, of the kind of its component, `errors`, and other texts of states (`opening`), which whoever
+//!   decodes leaves out until they change. A minute's records of an energy meter
 //!   (`data`), changes of settings and the progress of updates are left out.
 //! - **Left out**: ids, addresses, revisions, Fahrenheit beside Celsius, energy by minute, times of timers.
 
@@ -19,11 +20,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::Message;
 use super::fields::{cut, each_leaf, of_words, switch_of, time_of};
 use super::found::{Found, refused};
-use super::scalar::of_json;
+use super::scalar::{Scalar, of_json, of_text};
 use super::vocabulary::Term;
+use super::{Message, texts};
 use crate::reading::{DeadReason, Decoded, When};
 
 mod gen1;
@@ -251,7 +252,12 @@ fn component(
                 // Below an object that has values too.
             } else if let Some(switch) = switch_of(leaf).or_else(|| names::switch(text?)) {
                 found.value(&device, &own, &names::of_switch(&own, id, path), switch, when);
-            } else if text.is_none() {
+            } else if let Some(text) = text {
+                // What the device says of its network and of itself (`got ip`, `deepsleep_wake`) is no state of what it measures.
+                if !SINGLE.contains(&kind) && matches!(of_text(text), Scalar::Text(_)) && texts::tells(path, text) {
+                    found.event(&device, &own, text, when);
+                }
+            } else {
                 found.scalar(&device, &own, &names::term(&own, kind, id, path), of_json(leaf), when);
             }
         });

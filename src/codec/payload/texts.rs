@@ -213,13 +213,13 @@ impl Default for Texts {
 }
 
 impl Texts {
-    /// Leaves the events out that tell of a state what was told last: not those of deeds, of clocks and availability, nor
-    /// what a sender had stored.
-    pub fn leave_out_known(&mut self, events: &mut Vec<Event>) {
+    /// Leaves the events out that tell of a state what was told last: of kinds that `is_state` may tell one, but not those of
+    /// deeds, of clocks and availability, nor what a sender had stored.
+    pub fn leave_out_known(&mut self, events: &mut Vec<Event>, is_state: impl Fn(&str) -> bool) {
         events.retain(|event| {
             let stored = matches!(event.when, When::Stored(_));
             let own = matches!(&*event.kind, CLOCK_EVENT | AVAILABILITY_EVENT);
-            if stored || own || is_one_of(&event.kind, DEEDS) {
+            if stored || own || is_one_of(&event.kind, DEEDS) || !is_state(&event.kind) {
                 return true;
             }
             let (of, text) = (key([event.node.as_bytes(), event.kind.as_bytes()]), key([event.data.as_bytes()]));
@@ -289,7 +289,7 @@ mod tests {
         let mut texts = Texts::default();
         let mut told = |kind: &str, data: &str, when| {
             let mut events = vec![Event { node: "n".into(), kind: kind.into(), when, data: data.into() }];
-            texts.leave_out_known(&mut events);
+            texts.leave_out_known(&mut events, |_| true);
             !events.is_empty()
         };
         let now = When::Arrival;
@@ -300,7 +300,7 @@ mod tests {
         assert!(told("mode", "eco", When::Stored(crate::reading::Timestamp(0))));
         texts.forget();
         let mut events = vec![Event { node: "n".into(), kind: "mode".into(), when: now, data: "eco".into() }];
-        texts.leave_out_known(&mut events);
+        texts.leave_out_known(&mut events, |_| true);
         assert_eq!(events.len(), 1);
     }
 }

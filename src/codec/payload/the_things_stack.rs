@@ -28,11 +28,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::Message;
 use super::found::{Found, refused};
 use super::recent::{Key, Recent, key};
 use super::scalar::{Scalar, of_json};
 use super::vocabulary::Term;
+use super::{Message, texts};
 use crate::codec::time::{Local, parse_text};
 use crate::reading::{DeadReason, Decoded, Timestamp, When};
 
@@ -379,7 +379,7 @@ fn leaves(found: &mut Found<'_>, node: &Arc<str>, path: &mut Path, value: &Value
             match of_json(value) {
                 Scalar::Text(word) => match names::word(word) {
                     Some(value) => found.value(node, name, &names::decoded(name), value, when),
-                    None if names::is_event(name) => found.event(node, name, word, when),
+                    None if names::is_event(name) || texts::tells(name, word) => found.event(node, name, word, when),
                     None => {}
                 },
                 scalar => {

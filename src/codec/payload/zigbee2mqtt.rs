@@ -6,8 +6,8 @@
 //! - **Topics**: `<base>/<name>` with an object; `<base>/<name>/<attribute>` with a bare value (`output: attribute`, where nested
 //!   fields are joined by `-`); `<base>/<name>/availability` and `<base>/bridge/state`, as `{"state":"online"}` or, before 2.0, as
 //!   bare text. The bridge is the node `bridge`. Everything else below `bridge`, `.../set` and `.../get` is nothing.
-//! - **Names**: [`names`]. ON, OPEN, LOCK and their opposites are 1 and 0; other text is nothing, but for `action` (and the old
-//!   `click`), which is an event. An empty action ends the one before and is nothing.
+//! - **Names**: [`names`]. ON, OPEN, LOCK and their opposites are 1 and 0. `action` (and the old `click`) is an event; so are other
+//!   texts (`heat`), which whoever decodes leaves out until they change. An empty action ends the one before and is nothing.
 //! - **Time**: `last_seen`, where it is configured: a text with a zone, or milliseconds. A message that is published again
 //!   from the cache has the time at which its device was heard.
 //! - **Left out**: `device`, versions below `update`, `elapsed`, and what only tells actions apart (`action_group`,
@@ -17,11 +17,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::Message;
 use super::fields::{each_leaf, switch_of, time_of};
 use super::found::{Found, refused};
 use super::scalar::{Scalar, of_json};
 use super::vocabulary::Term;
+use super::{Message, texts};
 use crate::reading::{DeadReason, Decoded, When};
 
 mod names;
@@ -233,6 +233,12 @@ fn field(found: &mut Found<'_>, node: &Arc<str>, path: &str, value: &Value, devi
                 return;
             }
             let scalar = of_json(value);
+            if let Scalar::Text(text) = scalar {
+                if texts::tells(path, text) {
+                    found.event(node, path, text, when);
+                }
+                return;
+            }
             let number = if let Scalar::Value(number) = scalar { number } else { 0.0 };
             found.scalar(node, path, &names::term(path, number, device), scalar, when);
         }

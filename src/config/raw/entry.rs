@@ -6,6 +6,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::Document;
+use crate::codec::modbus::Decimal;
 use crate::config::error::{ConfigError, Place};
 
 /// Longest part of a value that a message shows, in characters.
@@ -64,6 +65,33 @@ impl<'d> Entry<'d> {
                 _ => None,
             },
             Found::Variable(text) => text.parse().ok(),
+            Found::NotUtf8 => None,
+        }
+    }
+
+    /// The value as an integer, negative or not, if it is one; in the environment also with `0x` in front.
+    pub(in crate::config) fn integer(&self) -> Option<i128> {
+        match self.found {
+            Found::Value(value) => {
+                let number = value.get_ref().as_integer()?;
+                i128::from_str_radix(number.as_str(), number.radix()).ok()
+            }
+            Found::Variable(text) => match text.strip_prefix("0x") {
+                Some(digits) => i128::from_str_radix(digits, 16).ok(),
+                None => text.parse().ok(),
+            },
+            Found::NotUtf8 => None,
+        }
+    }
+
+    /// The value as the decimal number that was written, if it is one.
+    pub(in crate::config) fn decimal(&self) -> Option<Decimal> {
+        if let Some(integer) = self.integer() {
+            return Decimal::parse(&integer.to_string());
+        }
+        match self.found {
+            Found::Value(value) => Decimal::parse(value.get_ref().as_float()?.as_str()),
+            Found::Variable(text) => Decimal::parse(text),
             Found::NotUtf8 => None,
         }
     }

@@ -55,11 +55,11 @@ fn what_is_unknown() {
     );
     says(
         "\n[sotre]\npath = \"x\"\n",
-        "2: sotre: unknown section, expected one of: store, intake, clock, http, memory, log, serial, mqtt, quality",
+        "2: sotre: unknown section, expected one of: store, intake, clock, http, memory, log, serial, modbus, mqtt, quality",
     );
     says(
         "path = \"x\"\n",
-        "1: path: unknown key, expected one of: store, intake, clock, http, memory, log, serial, mqtt, quality",
+        "1: path: unknown key, expected one of: store, intake, clock, http, memory, log, serial, modbus, mqtt, quality",
     );
     says(
         "[clock]\n\"trust me\\n\" = 1\n",
@@ -72,8 +72,8 @@ fn what_is_unknown() {
     );
     serial_says(
         "speed = 9600",
-        "speed: unknown key, expected one of: name, port, format, baud, data-bits, parity, stop-bits, silence, max-line, \
-         framing, crc, crc-order, crc-covers, length, sync, length-bytes, length-order, length-counts, gap, max-frame, \
+        "speed: unknown key, expected one of: name, port, format, baud, data-bits, parity, stop-bits, interval, silence, \
+         max-line, framing, crc, crc-order, crc-covers, length, sync, length-bytes, length-order, length-counts, gap, max-frame, \
          layout, time, node, columns, header, separator, model, timezone",
     );
     // The value of what looks like a password is not shown.
@@ -134,6 +134,14 @@ fn durations_and_sizes() {
     mqtt_says("max-message = \"1GB\"", "max-message = \"1GB\": expected a size from \"1KiB\" to \"16MiB\"");
     mqtt_says("max-message = true", "max-message = true: expected a size with its unit, such as \"256KiB\"");
     mqtt_says("session-expiry = \"1s\"", "session-expiry = \"1s\": expected a duration from \"1m\" to \"365d\"");
+    serial_says("interval = \"5s\"", "interval = \"5s\": expected none: with format = \"hub-lines\" nothing is asked");
+    let asked = SERIAL.replace("hub-lines", "mh-z19");
+    says(
+        &format!("{asked}interval = \"9h\"\n"),
+        "5: serial[0].interval = \"9h\": expected a duration from \"1s\" to \"8h\"",
+    );
+    let short = format!("{asked}interval = \"20s\"\nsilence = \"15s\"\n");
+    says(&short, "6: serial[0].silence = \"15s\": expected more than interval");
     serial_says("silence = \"a while\"", "silence = \"a while\": expected a duration with its unit, such as \"1m\"");
 }
 
@@ -162,7 +170,7 @@ fn words() {
     );
     says(
         &SERIAL.replace("hub-lines", "nmea"),
-        "4: serial[0].format = \"nmea\": unknown format, expected \"hub-lines\", \"json-lines\", \"csv-lines\", \"nmea-0183\", \"dsmr-p1\", \"sds011\", \"pms\", \"layout\", \"auto\", \
+        "4: serial[0].format = \"nmea\": unknown format, expected \"hub-lines\", \"json-lines\", \"csv-lines\", \"nmea-0183\", \"dsmr-p1\", \"sds011\", \"pms\", \"mh-z19\", \"senseair-s8\", \"layout\", \"auto\", \
          \"json\", \"number\", \"csv\", \"msgpack\", \"zigbee2mqtt\", \"tasmota\", \"shelly\", \"rtl_433\", \"theengs\", \
          \"the-things-stack\", \"senml\", \"influx-line\" or \"ruuvi\"",
     );

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{DAY, SECOND, Section, Taken, zone};
+use super::{DAY, HOUR, SECOND, Section, Taken, zone};
 use crate::codec::serial::protocol::{COUNTS, COVERS, Kind, MODELS, ORDERS};
 use crate::codec::serial::{Format, Keys, Protocol};
 use crate::config::{Parity, Serial, Uart, value};
@@ -11,20 +11,27 @@ const MILLISECOND: Duration = Duration::from_millis(1);
 
 pub(super) fn serial(mut section: Section<'_>, taken: &mut Taken) -> Option<Serial> {
     let name = taken.name(&mut section);
-    let expected = "the path of a device, such as \"/dev/serial/by-id/usb-Raspberry_Pi_Pico-if00\"";
-    let port = section.required("port", expected, value::path);
-    if let Some(port) = &port
-        && let Some(other) = taken.ports.insert(port.clone(), section.path().to_owned())
-    {
-        section.blame("port", format!("{other} reads this port, expected one that no other source reads"));
-    }
-    let formats: Vec<_> = Format::all().filter(|f| !f.is_asked()).map(|format| (format.as_str(), format)).collect();
+    let port = taken.port(&mut section);
+    let formats: Vec<_> = Format::all().map(|format| (format.as_str(), format)).collect();
     let expected = "how its bytes are read, such as \"json-lines\" or \"nmea-0183\"";
     let format = section.required("format", expected, value::format(&formats));
     // What is wrong with the others is told beside a wrong format, too.
     let usual = format.unwrap_or_default();
     let uart = uart(&mut section, usual);
-    let silence = section.or("silence", usual.silence(), value::duration(SECOND..=DAY, usual.silence()));
+    let interval = section.or("interval", Serial::default().interval, value::duration(SECOND..=8 * HOUR, 10 * SECOND));
+    if !usual.is_asked() && section.is_set("interval") {
+        let reason = format!("expected none: with format = \"{}\" nothing is asked", usual.as_str());
+        section.blame("interval", reason);
+    }
+    // A device that is asked seldom is not silent before it was asked again.
+    let patience = usual.silence().max(if usual.is_asked() { 3 * interval.unwrap_or_default() } else { SECOND });
+    let silence = section.or("silence", patience.min(DAY), value::duration(SECOND..=DAY, usual.silence()));
+    if let (Some(silence), Some(interval)) = (silence, interval)
+        && usual.is_asked()
+        && silence <= interval
+    {
+        section.blame("silence", "expected more than interval");
+    }
     let keys = keys(&mut section, format);
     let timezone = section.optional("timezone", zone);
     if !usual.has_local_times() && section.is_set("timezone") {
@@ -41,7 +48,15 @@ pub(super) fn serial(mut section: Section<'_>, taken: &mut Taken) -> Option<Seri
         None
     });
     section.finish();
-    Some(Serial { name: name?, port: port?, uart: uart?, protocol: protocol?, silence: silence?, timezone: timezone? })
+    Some(Serial {
+        name: name?,
+        port: port?,
+        uart: uart?,
+        protocol: protocol?,
+        silence: silence?,
+        interval: interval?,
+        timezone: timezone?,
+    })
 }
 
 fn uart(section: &mut Section<'_>, format: Format) -> Option<Uart> {

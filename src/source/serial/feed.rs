@@ -123,6 +123,15 @@ impl Feed {
 
     /// A new connection: what was half heard and not yet said belongs to the old one.
     pub(super) fn connected(&mut self) {
+        self.forget();
+        self.desk.out = Outgoing::default();
+        self.desk.readable_at = Instant::now();
+        self.desk.connection += 1;
+        self.desk.unanswered = 0;
+    }
+
+    /// What was half heard will not be heard to its end.
+    pub(super) fn forget(&mut self) {
         let skipped = &self.desk.status.skipped_bytes;
         match &mut self.format {
             Format::Hub { lines, hub } => {
@@ -136,10 +145,6 @@ impl Feed {
             }
         }
         self.last = None;
-        self.desk.out = Outgoing::default();
-        self.desk.readable_at = Instant::now();
-        self.desk.connection += 1;
-        self.desk.unanswered = 0;
     }
 
     /// Takes bytes from the port: decodes the frames that end in them and hands their contents to the store. Never waits.

@@ -20,10 +20,10 @@ use crate::config::Uart;
 
 /// Bytes read at once, and bytes that may be on their way between the port and its source in each direction; what the
 /// kernel holds for a port.
-pub(super) const CHUNK: usize = 4_096;
+pub(in crate::source) const CHUNK: usize = 4_096;
 
 /// How long a driver may take over one call before that is told.
-pub(super) const HANGS: Duration = Duration::from_secs(10);
+pub(in crate::source) const HANGS: Duration = Duration::from_secs(10);
 
 /// How often is looked whether it has.
 const LOOK: Duration = Duration::from_secs(1);
@@ -39,7 +39,7 @@ enum Call {
 
 /// A driver has not come back from a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Hangs(Call);
+pub(in crate::source) struct Hangs(Call);
 
 impl fmt::Display for Hangs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -87,19 +87,19 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// The thread of a port. Where it is dropped the thread goes on until the driver comes back, and ends with the process.
 #[derive(Debug)]
-pub(super) struct Thread {
+pub(in crate::source) struct Thread {
     shared: Arc<Shared>,
     ended: oneshot::Receiver<()>,
 }
 
 impl Thread {
     /// What the driver does not come back from at present.
-    pub(super) fn hangs(&self) -> Option<Hangs> {
+    pub(in crate::source) fn hangs(&self) -> Option<Hangs> {
         self.shared.hangs()
     }
 
     /// Ends when the thread has: nobody holds the device any more.
-    pub(super) async fn ended(&mut self) {
+    pub(in crate::source) async fn ended(&mut self) {
         // It sends nothing: its end drops the sender.
         let _ = (&mut self.ended).await;
     }
@@ -107,10 +107,10 @@ impl Thread {
 
 /// A port that is being opened.
 #[derive(Debug)]
-pub(super) struct Opening {
+pub(in crate::source) struct Opening {
     near: DuplexStream,
     opened: oneshot::Receiver<Result<(), String>>,
-    pub(super) thread: Thread,
+    pub(in crate::source) thread: Thread,
 }
 
 impl Opening {
@@ -118,7 +118,7 @@ impl Opening {
     ///
     /// # Errors
     /// Why there is no thread, in words for a person.
-    pub(super) fn begin(path: PathBuf, uart: Uart) -> Result<Self, String> {
+    pub(in crate::source) fn begin(path: PathBuf, uart: Uart) -> Result<Self, String> {
         let (near, far) = tokio::io::duplex(CHUNK);
         let shared = Arc::new(Shared::default());
         let (tell, opened) = oneshot::channel();
@@ -135,7 +135,7 @@ impl Opening {
     }
 
     /// Ends when the driver has come back.
-    pub(super) async fn opened(&mut self) -> Result<(), String> {
+    pub(in crate::source) async fn opened(&mut self) -> Result<(), String> {
         match (&mut self.opened).await {
             Ok(result) => result,
             Err(_) => Err("opening it failed inside the gateway".into()),
@@ -143,7 +143,7 @@ impl Opening {
     }
 
     /// The open port, after [`Self::opened`].
-    pub(super) fn wire(self) -> Wire {
+    pub(in crate::source) fn wire(self) -> Wire {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Wire { near: self.near, look, thread: self.thread }
@@ -152,7 +152,7 @@ impl Opening {
 
 /// An open port. Reading and writing fail with [`Hangs`] when its driver does not come back from a call.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(in crate::source) struct Wire {
     near: DuplexStream,
     look: Interval,
     thread: Thread,
@@ -161,7 +161,7 @@ pub(super) struct Wire {
 impl Wire {
     /// Lets the thread close the port. `discard` drops what has not been sent, or a dead device would hold the close for
     /// up to 30 s.
-    pub(super) fn close(self, discard: bool) -> Thread {
+    pub(in crate::source) fn close(self, discard: bool) -> Thread {
         if discard {
             self.thread.shared.discard.store(true, Ordering::Release);
             self.thread.shared.discarded.notify_one();

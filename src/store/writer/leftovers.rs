@@ -19,7 +19,10 @@ use crate::budget::memory::anonymous;
 const ABOVE: u64 = 12_000_000;
 
 /// How often the memory is looked at, and how often it is done at most.
-const EVERY: Duration = Duration::from_secs(15);
+const EVERY: Duration = Duration::from_secs(10);
+
+/// How long it is left alone where it did not help: then the memory is used for something else.
+const IN_VAIN: Duration = Duration::from_secs(600);
 
 /// It waits for a checkpoint: rows in the log are in buffers that would have to be written to the temporary file.
 const LOG: u64 = 512 * 1024;
@@ -28,6 +31,7 @@ const LOG: u64 = 512 * 1024;
 #[derive(Debug)]
 pub(super) struct Leftovers {
     wal: PathBuf,
+    limit: u64,
     above: u64,
     at: Instant,
     wanted: bool,
@@ -38,7 +42,7 @@ impl Leftovers {
     pub(super) fn new(path: &Path, limit: u64) -> Self {
         let mut wal = path.to_owned().into_os_string();
         wal.push(".wal");
-        Self { wal: wal.into(), above: limit.saturating_add(ABOVE), at: Instant::now() + EVERY, wanted: false }
+        Self { wal: wal.into(), limit, above: limit.saturating_add(ABOVE), at: Instant::now() + EVERY, wanted: false }
     }
 
     /// Clears the queues if there is much memory in use and little in the log. Call it between two commits.
@@ -54,8 +58,13 @@ impl Leftovers {
         if self.wanted && std::fs::metadata(&self.wal).map_or(0, |m| m.len()) <= LOG {
             self.wanted = false;
             self.at = now + EVERY;
-            match clear(connection) {
-                Ok(()) => heap::trim(),
+            match clear(connection, self.limit) {
+                Ok(()) => {
+                    heap::trim();
+                    if anonymous().is_some_and(|anon| anon > self.above) {
+                        self.at = now + IN_VAIN;
+                    }
+                }
                 // Memory is as it was: the next look comes.
                 Err(error) => tracing::warn!(%error, "the database's queues of old buffers could not be cleared"),
             }
@@ -63,14 +72,13 @@ impl Leftovers {
     }
 }
 
-/// Goes through all queues.
-fn clear(connection: &Connection) -> duckdb::Result<()> {
-    let limit: String = connection.query_row("SELECT current_setting('memory_limit')", [], |row| row.get(0))?;
+/// Goes through all queues; `limit` is the memory limit that stays.
+fn clear(connection: &Connection, limit: u64) -> duckdb::Result<()> {
     match connection.execute_batch("SET memory_limit = '0B'") {
         Err(error) if error.to_string().contains("could not free up enough memory") => Ok(()),
         Err(error) => Err(error),
-        // Nothing at all was in use.
-        Ok(()) => connection.execute_batch(&format!("SET memory_limit = '{limit}'")),
+        // Nothing at all was in use, as DuckDB counts it. A query that begins in this moment is refused as too large.
+        Ok(()) => connection.execute_batch(&format!("SET memory_limit = '{limit}B'")),
     }
 }
 
@@ -94,7 +102,7 @@ mod tests {
         let limit = "SELECT 1 FROM duckdb_settings() WHERE name = 'memory_limit' AND value = '22.8 MiB'";
         let before = number(sum);
         assert!(number(used) > 1_000_000, "the blocks that were read are kept");
-        clear(&root).unwrap();
+        clear(&root, crate::config::Store::default().memory_limit).unwrap();
         assert!(number(used) < 200_000, "{} bytes", number(used));
         assert_eq!((number(limit), number(sum)), (1, before));
     }
@@ -104,8 +112,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("g.duckdb");
         let root = crate::store::open::limited_root_for_test(dir.path());
-        let mut leftovers = Leftovers::new(&path, u64::MAX);
-        leftovers.at = Instant::now();
+        let mut leftovers = Leftovers::new(&path, 24_000_000);
+        (leftovers.above, leftovers.at) = (u64::MAX, Instant::now());
         leftovers.look(&root);
         assert!(!leftovers.wanted && leftovers.at > Instant::now(), "there is no such memory");
         std::fs::write(dir.path().join("g.duckdb.wal"), vec![0; 600_000]).unwrap();
@@ -115,5 +123,6 @@ mod tests {
         std::fs::write(dir.path().join("g.duckdb.wal"), b"").unwrap();
         leftovers.look(&root);
         assert!(!leftovers.wanted);
+        assert!(leftovers.at > Instant::now() + IN_VAIN / 2, "more than nothing is still in use");
     }
 }

@@ -24,6 +24,7 @@ struct Options {
     machine: Kind,
     image: PathBuf,
     package: PathBuf,
+    upgrade: PathBuf,
     load: Duration,
     keep: bool,
     parts: Vec<String>,
@@ -71,8 +72,9 @@ fn options() -> anyhow::Result<Options> {
     let machine = Kind::named(&next().context("the architecture")?)?;
     let image = PathBuf::from(next().context("the folder of the image")?);
     let package = PathBuf::from(next().context("the package")?);
+    let upgrade = PathBuf::from(next().context("the package of the next version")?);
     let mut options =
-        Options { machine, image, package, load: Duration::from_secs(3600), keep: false, parts: Vec::new() };
+        Options { machine, image, package, upgrade, load: Duration::from_secs(3600), keep: false, parts: Vec::new() };
     while let Some(argument) = next() {
         match argument.as_str() {
             "--load-minutes" => {
@@ -94,7 +96,12 @@ fn options() -> anyhow::Result<Options> {
 fn run(options: &Options) -> anyhow::Result<usize> {
     let folder = options.image.join(format!("run-{}", std::process::id()));
     let mut table = Table::default();
-    let mut site = Site::new(Machine::new(options.machine, &options.image, &folder)?, &options.package, options.load);
+    let mut site = Site::new(
+        Machine::new(options.machine, &options.image, &folder)?,
+        &options.package,
+        &options.upgrade,
+        options.load,
+    );
     for (name, part) in PARTS {
         // Every part needs a board with the gateway on it.
         let base = matches!(name, "boot" | "install");

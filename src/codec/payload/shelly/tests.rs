@@ -160,6 +160,7 @@ fn meters_count_in_watt_hours() {
             "d frequency=50 Hz @ (em1:0.freq)",
             "d power_factor=0.84 @ (em1:0.pf)",
             "d voltage=234.9 V @ (em1:0.voltage)",
+            "d em1:0.calibration: factory @",
         ],
     );
 }
@@ -169,9 +170,14 @@ fn other_components_keep_their_own_names() {
     status(
         "cover:0",
         r#"{"id":0,"state":"closed","current_pos":0,"pos_control":true,"last_direction":"close"}"#,
-        &["d cover:0.current_pos=0 % @", "d cover:0.pos_control=1 @", "d cover:0.state=0 @"],
+        &[
+            "d cover:0.current_pos=0 % @",
+            "d cover:0.pos_control=1 @",
+            "d cover:0.state=0 @",
+            "d cover:0.last_direction: close @",
+        ],
     );
-    status("cover:0", r#"{"id":0,"state":"opening"}"#, &[]);
+    status("cover:0", r#"{"id":0,"state":"opening"}"#, &["d cover:0.state: opening @"]);
     status("input:2", r#"{"id":2,"state":null}"#, &[]);
     status(
         "input:2",
@@ -192,7 +198,7 @@ fn other_components_keep_their_own_names() {
     status(
         "illuminance:0",
         r#"{"id":0,"lux":127,"illumination":"dim"}"#,
-        &["d illuminance=127 lx @ (illuminance:0.lux)"],
+        &["d illuminance=127 lx @ (illuminance:0.lux)", "d illuminance:0.illumination: dim @"],
     );
     status(
         "wifi",

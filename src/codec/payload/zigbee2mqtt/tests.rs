@@ -38,7 +38,12 @@ fn fixtures() {
     shows(
         "zigbee2mqtt/0x84fd27fffe9f718e",
         fixture!("05-plug-nested-update.json"),
-        &["0x84fd27fffe9f718e linkquality=54", "0x84fd27fffe9f718e state=0"],
+        &[
+            "0x84fd27fffe9f718e linkquality=54",
+            "0x84fd27fffe9f718e state=0",
+            "0x84fd27fffe9f718e power_on_behavior: previous",
+            "0x84fd27fffe9f718e update.state: available",
+        ],
     );
     shows("zigbee2mqtt/bridge/state", fixture!("07-bridge-state-v2.json"), &["bridge availability: online"]);
     shows("zigbee2mqtt/bridge/state", fixture!("08-bridge-state-v1.txt"), &["bridge availability: online"]);
@@ -184,17 +189,17 @@ fn air_and_soil_and_light_have_the_names_of_the_vocabulary() {
 }
 
 #[test]
-fn states_are_switches_and_other_text_is_nothing() {
+fn states_are_switches_and_other_text_is_an_event() {
     for (json, expected) in [
         (r#"{"contact":false}"#, "d contact=0"),
         (r#"{"state":"OPEN","position":100}"#, "d position=100 %|d state=1"),
         (r#"{"state":"CLOSE"}"#, "d state=0"),
-        (r#"{"state":"STOP"}"#, ""),
+        (r#"{"state":"STOP"}"#, "d state: STOP"),
         (r#"{"state":"LOCK","lock_state":"locked"}"#, "d lock_state=1|d state=1"),
-        (r#"{"state":"UNLOCK","lock_state":"not_fully_locked"}"#, "d state=0"),
+        (r#"{"state":"UNLOCK","lock_state":"not_fully_locked"}"#, "d state=0|d lock_state: not_fully_locked"),
         (
             r#"{"child_lock":"UNLOCK","system_mode":"heat","local_temperature":19.5}"#,
-            "d child_lock=0|d local_temperature=19.5 degC",
+            "d child_lock=0|d local_temperature=19.5 degC|d system_mode: heat",
         ),
         (r#"{"gas":true,"water_leak":false,"smoke":false}"#, "d gas=1|d smoke=0|d water_leak=0"),
         (
@@ -203,14 +208,14 @@ fn states_are_switches_and_other_text_is_nothing() {
         ),
         (
             r#"{"color":{"x":0.3,"y":0.4},"color_mode":"xy","brightness":254}"#,
-            "d brightness=254|d color.x=0.3|d color.y=0.4",
+            "d brightness=254|d color.x=0.3|d color.y=0.4|d color_mode: xy",
         ),
         (r#"{"action":"","battery":97}"#, "d battery=97 %"),
         (r#"{"action":null,"click":"long"}"#, "d click: long"),
         (r#"{"action":"recall_1","action_group":3,"action_transaction":17}"#, "d action: recall_1"),
         (
             r#"{"update":{"state":"updating","progress":13.4,"remaining":3217},"update_available":true}"#,
-            "d update.progress=13.4|d update.remaining=3217|d update_available=1",
+            "d update.progress=13.4|d update.remaining=3217|d update_available=1|d update.state: updating",
         ),
         (r#"{"device":{"friendlyName":"d","networkAddress":21},"elapsed":3000,"temperature":null}"#, ""),
         (r#"{"temperature":"21.5"}"#, "d temperature=21.5 degC"),
