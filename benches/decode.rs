@@ -8,10 +8,13 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use gadwall::codec::json::{Options, decode};
 use gadwall::codec::json_lines::JsonLines;
 use gadwall::codec::payload::{Decoders, Format, Message};
+use gadwall::codec::serial::{Protocol, Stream};
 use gadwall::codec::time::Local;
 use gadwall::codec::topic::Pattern;
 use payloads::{PLUG, samples};
 
+#[path = "common/frames.rs"]
+mod frames;
 #[path = "common/payloads.rs"]
 mod payloads;
 
@@ -80,5 +83,29 @@ fn formats(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, topics, messages, formats);
+/// Each format of a serial port: the frame as one chunk, as a port's driver gives it.
+fn serial(c: &mut Criterion) {
+    let mut group = c.benchmark_group("serial");
+    for (name, keys, frame, readings) in frames::samples() {
+        group.throughput(Throughput::Bytes(frame.len() as u64));
+        let mut stream = Stream::new(&Protocol::new(keys).expect("keys that fit"), "port", None);
+        let mut found = 0;
+        // The first one may be a header.
+        for _ in 0..2 {
+            found = 0;
+            stream.feed(&frame, Local::UTC, &mut |decoded| found += decoded.readings.len());
+        }
+        assert_eq!((found, stream.skipped()), (readings, 0), "{name}");
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                stream.feed(black_box(&frame), Local::UTC, &mut |decoded| {
+                    black_box(decoded);
+                });
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, topics, messages, formats, serial);
 criterion_main!(benches);

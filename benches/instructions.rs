@@ -367,7 +367,7 @@ fn received(publish: &Publish) -> Received<'_> {
 
 fn subscriptions() -> anyhow::Result<Vec<Subscription>> {
     let topic = Pattern::parse("zigbee2mqtt/{node}")?;
-    Ok(vec![Subscription { topic, format: Format::Json, time: None, timezone: None, qos: 1 }])
+    Ok(vec![Subscription { topic, format: Format::Json, time: None, layout: None, timezone: None, qos: 1 }])
 }
 
 fn json_decode() -> anyhow::Result<()> {

@@ -1,23 +1,22 @@
 //! The command line. The only module that prints.
 #![expect(clippy::print_stderr, reason = "errors of the command line go to the person who typed it")]
 
-use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
+mod decode;
+
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use url::Url;
 
 use crate::budget::{heap, memory};
-use crate::codec::payload::Format;
-use crate::codec::topic::Pattern;
 use crate::config::{self, Config, ConfigErrors};
 use crate::service::{self, journal};
 use crate::source::{mqtt, ports};
 use crate::store::recovery::probe::{self, Task};
-use crate::zone::Tz;
-use crate::{clock, compact, decode, demo, doctor, sniff, status};
+use crate::{clock, compact, demo, doctor, sniff, status};
 
 /// Exit status for a bad configuration (`EX_CONFIG` of sysexits.h): a restart cannot help.
 const EX_CONFIG: u8 = 78;
@@ -63,8 +62,9 @@ enum Command {
         token_file: Option<PathBuf>,
     },
     /// Say what the daemon would store for some bytes, or why not; 1 when they cannot be decoded.
-    Decode(DecodeArgs),
-    /// Listen to a broker for a while: list the topics, what they would be taken for, and the lines for the configuration.
+    Decode(Box<decode::DecodeArgs>),
+    /// Listen to a broker or a serial port for a while: list the topics, or the speeds of the port, what they would be taken
+    /// for, and the lines for the configuration.
     Sniff(SniffArgs),
     /// List the serial ports with their stable names.
     Ports,
@@ -90,6 +90,13 @@ enum Command {
     /// Open a database as a start does and say what came of it, as one line of JSON: what a starting daemon runs first.
     #[command(hide = true)]
     ProbeStore(ProbeArgs),
+    /// Write the manual pages and the completions of shells into a folder that is there: what a package ships.
+    #[command(hide = true)]
+    Generate {
+        /// The folder.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -130,40 +137,24 @@ impl TaskArgs {
 }
 
 #[derive(Debug, Args)]
-struct DecodeArgs {
-    /// How they are read, as `format` in the configuration.
-    #[arg(long, value_name = "FORMAT", value_parser = format_of, default_value = "auto")]
-    format: Format,
-    /// The topic that they came on.
-    #[arg(long, value_name = "TOPIC", default_value = "node")]
-    topic: String,
-    /// The topic's pattern in the configuration, such as `sensors/{node}/{metric}`.
-    #[arg(long, value_name = "PATTERN", value_parser = Pattern::parse)]
-    pattern: Option<Pattern>,
-    /// The field with the time, as `time` in the configuration.
-    #[arg(long, value_name = "FIELD")]
-    time: Option<String>,
-    /// The zone of times that come without one; by default the machine's.
-    #[arg(long, value_name = "ZONE")]
-    timezone: Option<Tz>,
-    /// Print an object a line: `node`, `metric`, `value`, `unit`, `time` of a reading, `node`, `event`, `data`, `time` of an
-    /// event; `time` is null where the arrival counts.
-    #[arg(long)]
-    json: bool,
-    /// The file with the bytes; `-` is the standard input.
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-}
-
-#[derive(Debug, Args)]
 struct SniffArgs {
     /// The broker's address.
-    #[arg(long, value_name = "URL")]
-    mqtt: Url,
+    #[arg(long, value_name = "URL", required_unless_present = "port")]
+    mqtt: Option<Url>,
+    /// The serial port's device.
+    #[arg(long, value_name = "DEVICE", conflicts_with = "mqtt")]
+    port: Option<PathBuf>,
+    /// The only speed of the port to be tried; otherwise the common ones are.
+    #[arg(long, value_name = "N", requires = "port")]
+    baud: Option<u32>,
+    /// Where nothing comes from the port, write to it: ask as an MH-Z19, a Senseair S8 and Modbus units are asked for their
+    /// readings.
+    #[arg(long, requires = "port")]
+    ask: bool,
     /// What to listen to.
     #[arg(long, value_name = "FILTER", default_value = "#")]
     topic: Vec<String>,
-    /// For how long.
+    /// For how long; of a port, at each speed.
     #[arg(long, value_name = "N", default_value_t = 15)]
     seconds: u64,
     /// File whose first line is the user name.
@@ -175,10 +166,6 @@ struct SniffArgs {
     /// PEM file of the authorities that may sign the broker's certificate.
     #[arg(long, value_name = "FILE")]
     ca_file: Option<PathBuf>,
-}
-
-fn format_of(name: &str) -> Result<Format, String> {
-    Format::named(name).ok_or_else(|| format!("expected one of {}", Format::ALL.map(Format::as_str).join(", ")))
 }
 
 #[derive(Debug, Args)]
@@ -200,12 +187,13 @@ pub fn run() -> u8 {
         Command::PrintConfig => print(config::EXAMPLE),
         Command::Demo { seconds, keep } => demo::run(&demo::Options { seconds, keep }, &mut io::stdout()),
         Command::Status { url, token_file } => show_status(&url, token_file.as_deref()),
-        Command::Decode(args) => return decode(args),
+        Command::Decode(args) => return decode::run(*args),
         Command::Sniff(args) => sniff(args),
         Command::Ports => show_ports(),
         Command::Doctor { file, yes } => return doctor(&file, yes),
         Command::Compact { database, config } => return compact(database, &config),
         Command::ProbeStore(args) => print(&(probe::answer(args.path, args.memory_limit, args.task.task()) + "\n")),
+        Command::Generate { folder } => generate(&folder).map_err(Into::into),
     };
     match result {
         Ok(()) => 0,
@@ -240,8 +228,9 @@ fn check(file: &Path) -> u8 {
             for warning in config.warnings() {
                 eprintln!("warning: {warning}");
             }
-            let text =
-                format!("{}: ok, {} serial and {} mqtt\n", file.display(), config.serial.len(), config.mqtt.len());
+            let (serial, modbus, mqtt) = (config.serial.len(), config.modbus.len(), config.mqtt.len());
+            let buses = if modbus == 0 { String::new() } else { format!(", {modbus} modbus") };
+            let text = format!("{}: ok, {serial} serial{buses} and {mqtt} mqtt\n", file.display());
             print(&(text + &memory::table(&config))).map_or_else(|e| fail(1, &e.to_string()), |()| 0)
         }
         Err(errors) => fail_config(&errors),
@@ -253,50 +242,30 @@ fn show_status(url: &str, token_file: Option<&Path>) -> anyhow::Result<()> {
     status::print(url, token.as_deref(), &mut io::stdout().lock())
 }
 
-fn decode(args: DecodeArgs) -> u8 {
-    let mut payload = Vec::new();
-    let read = if args.file == Path::new("-") {
-        io::stdin().lock().read_to_end(&mut payload)
-    } else {
-        File::open(&args.file).and_then(|mut file| file.read_to_end(&mut payload))
-    };
-    if let Err(error) = read {
-        return fail(2, &format!("{}: {error}", args.file.display()));
-    }
-    let options = decode::Options {
-        format: args.format,
-        topic: args.topic,
-        pattern: args.pattern,
-        time: args.time,
-        zone: args.timezone.unwrap_or_else(clock::zone_of_machine),
-        arrival: clock::realtime(),
-        json: args.json,
-    };
-    match decode::run(&options, &payload, &mut io::stdout().lock(), &mut io::stderr().lock()) {
-        Ok(whole) => u8::from(!whole),
-        Err(error) => fail(2, &format!("{error:#}")),
-    }
-}
-
 fn sniff(args: SniffArgs) -> anyhow::Result<()> {
-    if !matches!(args.mqtt.scheme(), "mqtt" | "mqtts") {
-        anyhow::bail!("{}: expected mqtt://host:port or mqtts://host:port", args.mqtt);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let time = Duration::from_secs(args.seconds);
+    let Some(url) = args.mqtt else {
+        let port = args.port.unwrap_or_default();
+        let options = sniff::listen::Options { port, baud: args.baud, time, ask: args.ask };
+        return runtime.block_on(sniff::listen::run(&options, &mut io::stdout(), &mut io::stderr()));
+    };
+    if !matches!(url.scheme(), "mqtt" | "mqtts") {
+        anyhow::bail!("{url}: expected mqtt://host:port or mqtts://host:port");
     }
-    if !args.mqtt.username().is_empty() || args.mqtt.password().is_some() {
+    if !url.username().is_empty() || url.password().is_some() {
         // The command line can be read by everybody on the machine.
         anyhow::bail!("user name and password belong into the files of --username-file and --password-file");
     }
-    let url = args.mqtt.to_string();
+    let shown = url.to_string();
     let config = config::Mqtt {
         username_file: args.username_file,
         password_file: args.password_file,
         ca_file: args.ca_file,
-        ..config::Mqtt::new("sniff".into(), args.mqtt)
+        ..config::Mqtt::new("sniff".into(), url)
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let time = Duration::from_secs(args.seconds);
     let heard = runtime.block_on(mqtt::sniff::listen(&config, &args.topic, time, clock::zone_of_machine()))?;
-    match sniff::print(&heard, &url, &mut io::stdout().lock()) {
+    match sniff::print(&heard, &shown, &mut io::stdout().lock()) {
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         other => Ok(other?),
     }
@@ -340,6 +309,15 @@ fn compact(database: Option<PathBuf>, file: &Path) -> u8 {
     }
 }
 
+/// One manual page for the program and one for each command that is shown, and a file for each shell that Debian has a place for.
+fn generate(folder: &Path) -> io::Result<()> {
+    clap_mangen::generate_to(Cli::command(), folder)?;
+    for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+        clap_complete::generate_to(shell, &mut Cli::command(), "gadwall", folder)?;
+    }
+    Ok(())
+}
+
 fn print(text: &str) -> anyhow::Result<()> {
     match io::stdout().lock().write_all(text.as_bytes()) {
         // `gadwall print-config | head` is no failure.
@@ -363,7 +341,6 @@ fn fail(status: u8, text: &str) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -382,5 +359,24 @@ mod tests {
             Command::Compact { database: None, config } if config == Path::new(DEFAULT_CONFIG)
         ));
         assert!(Cli::try_parse_from(["gadwall", "compact", "g.duckdb", "--config", "x.toml"]).is_err());
+    }
+
+    #[test]
+    fn each_command_has_its_page_and_each_shell_its_completions() {
+        let folder = tempfile::tempdir().unwrap();
+        generate(folder.path()).unwrap();
+        let names: Vec<String> = std::fs::read_dir(&folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        for command in Cli::command().get_subcommands() {
+            let page = format!("gadwall-{}.1", command.get_name());
+            assert_eq!(names.contains(&page), !command.is_hide_set(), "{page}");
+        }
+        for file in ["gadwall.1", "gadwall.bash", "_gadwall", "gadwall.fish"] {
+            assert!(names.iter().any(|name| name == file), "{file}");
+        }
+        let page = std::fs::read_to_string(folder.path().join("gadwall-run.1")).unwrap();
+        assert!(page.contains("/etc/gadwall/gadwall.toml"), "{page}");
     }
 }

@@ -1,5 +1,9 @@
 //! Counters and gauges of the whole process, as atomics; no format and no I/O. `serve` shows them.
 
+mod units;
+
+pub use units::{UnitState, UnitStatus, Units};
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -401,10 +405,12 @@ pub struct Taken {
 pub struct SourceStatus {
     /// Its name in the configuration.
     pub name: Arc<str>,
-    /// `serial` or `mqtt`.
+    /// `serial`, `modbus` or `mqtt`.
     pub kind: &'static str,
     /// Port or URL without secrets.
     pub address: String,
+    /// How what comes is read, where it is all read alike.
+    pub format: Option<&'static str>,
     started: Instant,
     state: Mutex<SourceState>,
     problems: Mutex<Vec<String>>,
@@ -429,6 +435,10 @@ pub struct SourceStatus {
     pub acked: Counter,
     /// Negative answers sent: BATCH_ACKs with another status.
     pub refused: Counter,
+    /// Questions to a device without an answer in time.
+    pub unanswered: Counter,
+    /// The devices that it asks, where they have addresses.
+    pub units: Units,
 }
 
 impl SourceStatus {
@@ -438,6 +448,7 @@ impl SourceStatus {
             name,
             kind,
             address,
+            format: None,
             started: Instant::now(),
             state: Mutex::new(SourceState::Starting),
             problems: Mutex::default(),
@@ -453,7 +464,15 @@ impl SourceStatus {
             connects: Counter::default(),
             acked: Counter::default(),
             refused: Counter::default(),
+            unanswered: Counter::default(),
+            units: Units::default(),
         }
+    }
+
+    /// The same source, all of which is read by this format.
+    #[must_use]
+    pub fn reads(self, format: &'static str) -> Self {
+        Self { format: Some(format), ..self }
     }
 
     /// The state now.

@@ -224,6 +224,13 @@ impl Decoded {
         (self.readings.len() + self.events.len() + self.dead.len()).max(1)
     }
 
+    /// Takes what another holds, behind its own.
+    pub fn append(&mut self, other: Self) {
+        self.readings.extend(other.readings);
+        self.events.extend(other.events);
+        self.dead.extend(other.dead);
+    }
+
     /// Whether it holds nothing at all.
     pub fn is_empty(&self) -> bool {
         self.readings.is_empty() && self.events.is_empty() && self.dead.is_empty()

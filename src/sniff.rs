@@ -1,4 +1,8 @@
-//! `gadwall sniff`: what a broker has to offer, what it would be taken for, and the lines for the configuration.
+//! `gadwall sniff`: what a broker or a serial port has to offer, what it would be taken for, and the lines for the
+//! configuration.
+
+pub mod listen;
+pub mod port;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};

@@ -184,6 +184,17 @@ fn source_lines(source: &Value) -> Vec<String> {
     let problems = source["problems"].as_array().into_iter().flatten();
     let notes = std::iter::once(&source["reason"]).chain(problems).filter(|note| note.is_string());
     lines.extend(notes.map(|note| format!("    {}", word(note))));
+    let units = source["units"].as_array().into_iter().flatten();
+    for unit in units.filter(|unit| unit["state"] == "dead") {
+        let named: Vec<String> = unit["nodes"].as_array().into_iter().flatten().map(word).collect();
+        let age = shown(unit["last_answer_age_s"].as_f64(), |age| format!("{} ago", span(age)));
+        let id = shown(unit["unit"].as_u64(), grouped);
+        lines.push(format!(
+            "    unit {id} ({}) is dead, last answer {age}: {}",
+            named.join(", "),
+            word(&unit["reason"])
+        ));
+    }
     lines
 }
 

@@ -16,7 +16,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ("clock", &["config::Clock", "config::Trust", "metrics", "reading", "zone"]),
     ("budget", &["clock", "config", "metrics", "reading", "zone"]),
     ("codec", &["reading", "zone"]),
-    ("config", &["budget::memory", "codec::payload::Format", "codec::topic", "zone"]),
+    ("config", &["budget::memory", "codec::modbus", "codec::payload", "codec::serial", "codec::topic", "zone"]),
     ("pipeline", &["config::Intake", "metrics", "reading"]),
     ("quality", &["config::Interval", "config::Quality", "reading"]),
     (
@@ -24,10 +24,12 @@ const TABLE: &[(&str, &[&str])] = &[
         &[
             "clock",
             "codec",
+            "config::Modbus",
             "config::Mqtt",
+            "config::Parity",
             "config::Serial",
-            "config::SerialFormat",
             "config::Subscription",
+            "config::Uart",
             "config::secret",
             "metrics",
             "pipeline::Closed",
@@ -67,7 +69,7 @@ const TABLE: &[(&str, &[&str])] = &[
     ),
     ("decode", &["codec", "reading", "zone"]),
     ("demo", &["codec", "config", "reading", "status"]),
-    ("sniff", &["codec", "source::mqtt::sniff"]),
+    ("sniff", &["codec", "config::Parity", "config::Uart", "reading", "source::mqtt::sniff", "source::sniff", "zone"]),
     ("status", &[]),
     ("doctor", &["config::Store", "status", "store::Lock", "store::LockError", "store::compact", "store::recovery"]),
     ("compact", &["config::Store", "status", "store::Lock", "store::LockError", "store::compact"]),
@@ -102,6 +104,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap", &["cli"]),
     ("duckdb", &["store"]),
     ("rumqttc", &["demo", "source"]),
+    ("tokio_modbus", &["source"]),
     ("tokio_serial", &["source"]),
 ];
 
@@ -150,8 +153,8 @@ fn a_path_out_of_the_row_is_named_with_its_file_line_and_rule() {
     assert_eq!(
         violations(Path::new("source/mqtt.rs"), "use std::io;\n\nuse crate::store::Reader;\n"),
         [
-            "src/source/mqtt.rs:3: `source` uses `crate::store::Reader`; of this crate it may use clock, codec, config::Mqtt, \
-          config::Serial, config::SerialFormat, config::Subscription, config::secret, metrics, \
+            "src/source/mqtt.rs:3: `source` uses `crate::store::Reader`; of this crate it may use clock, codec, config::Modbus, \
+          config::Mqtt, config::Parity, config::Serial, config::Subscription, config::Uart, config::secret, metrics, \
           pipeline::Closed, pipeline::Intake, pipeline::Notice, pipeline::Refused, reading, zone (tests/layering.rs)"
         ]
     );

@@ -118,6 +118,7 @@ fn decode(broker: &Broker, messages: usize) -> anyhow::Result<f64> {
         topic: Pattern::parse("sensors/{node}")?,
         format: Format::Json,
         time: None,
+        layout: None,
         timezone: None,
         qos: 1,
     }];

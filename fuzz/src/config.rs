@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use gadwall::config::{Config, ConfigErrors, Interval, Place, SerialFormat, Trust};
+use gadwall::codec::modbus::{Kind, Na, Order, Register};
+use gadwall::codec::serial::protocol::{COUNTS, COVERS, Keys, MODELS, ORDERS};
+use gadwall::config::{Config, ConfigErrors, Interval, Modbus, Parity, Place, Trust};
 
 /// Longest line that a person is shown about one mistake, in bytes; the name of a variable comes on top.
 const MAX_MESSAGE: usize = 2_000;
@@ -90,6 +92,7 @@ enum Value {
     Text(String),
     Whole(u64),
     Number(f64),
+    Flag(bool),
 }
 
 impl From<&str> for Value {
@@ -165,20 +168,23 @@ impl Printed {
             let mut keys = vec![
                 ("name", s.name.as_str().into()),
                 ("port", this.path(&s.port)),
-                ("baud", (s.baud as usize).into()),
+                ("baud", (s.uart.baud as usize).into()),
+                ("data-bits", usize::from(s.uart.data_bits).into()),
+                ("parity", word(&Parity::ALL, s.uart.parity)),
+                ("stop-bits", usize::from(s.uart.stop_bits).into()),
                 ("silence", duration(s.silence)),
-                ("max-line", s.max_line.into()),
             ];
-            match s.format {
-                SerialFormat::HubLines => keys.push(("format", "hub-lines".into())),
-                SerialFormat::JsonLines => keys.extend([
-                    ("format", "json-lines".into()),
-                    ("time", s.time.as_str().into()),
-                    ("node", s.node.as_str().into()),
-                ]),
+            if s.protocol.keys().format.is_asked() {
+                keys.push(("interval", duration(s.interval)));
             }
+            keys.extend(protocol(s.protocol.keys()));
+            // A layout does not remember its text; a list is written otherwise in a variable.
+            this.again &= s.protocol.keys().layout.is_none() && s.protocol.keys().columns.is_none();
             keys.extend(s.timezone.map(|zone| ("timezone", zone.name().into())));
             this.section("[[serial]]", &format!("SERIAL__{i}__"), keys);
+        }
+        for (i, bus) in c.modbus.iter().enumerate() {
+            this.bus(i, bus);
         }
         for (i, m) in c.mqtt.iter().enumerate() {
             let mut keys = vec![
@@ -205,6 +211,7 @@ impl Printed {
                     ("format", s.format.as_str().into()),
                     ("qos", usize::from(s.qos).into()),
                 ];
+                this.again &= s.layout.is_none();
                 keys.extend(s.time.as_deref().map(|time| ("time", time.into())));
                 keys.extend(s.timezone.map(|zone| ("timezone", zone.name().into())));
                 this.section("[[mqtt.subscribe]]", &format!("MQTT__{i}__SUBSCRIBE__{j}__"), keys);
@@ -223,6 +230,58 @@ impl Printed {
             this.section("[[quality]]", &format!("QUALITY__{i}__"), keys);
         }
         this
+    }
+
+    fn bus(&mut self, i: usize, bus: &Modbus) {
+        let parity = Parity::ALL.iter().find(|(_, parity)| *parity == bus.uart.parity).expect("it has a name").0;
+        let keys = vec![
+            ("name", bus.name.as_str().into()),
+            ("port", self.path(&bus.port)),
+            ("baud", (bus.uart.baud as usize).into()),
+            ("parity", parity.into()),
+            ("stop-bits", usize::from(bus.uart.stop_bits).into()),
+            ("timeout", duration(bus.timeout)),
+        ];
+        self.section("[[modbus]]", &format!("MODBUS__{i}__"), keys);
+        for (j, unit) in bus.units.iter().enumerate() {
+            let keys = vec![("id", usize::from(unit.id).into()), ("gap", usize::from(unit.gap).into())];
+            let variable = format!("MODBUS__{i}__UNIT__{j}__");
+            self.section("[[modbus.unit]]", &variable, keys);
+            for (k, register) in unit.registers.iter().enumerate() {
+                let keys = self.register(register);
+                self.section("[[modbus.unit.registers]]", &format!("{variable}REGISTERS__{k}__"), keys);
+            }
+        }
+    }
+
+    fn register(&mut self, register: &Register) -> Vec<(&'static str, Value)> {
+        let mut keys = vec![
+            ("node", (*register.node).into()),
+            ("metric", register.metric.as_str().into()),
+            ("address", usize::from(register.address).into()),
+            ("function", register.function.as_str().into()),
+            ("interval", duration(register.interval)),
+        ];
+        let order = Order::NAMED.iter().find(|(_, order)| *order == register.order).expect("it has a name").0;
+        keys.push(("order", order.into()));
+        match (register.kind, Kind::NAMED.iter().find(|(_, kind)| *kind == register.kind)) {
+            (Kind::Bit(bit), _) => keys.push(("bit", usize::from(bit).into())),
+            (_, named) => keys.push(("type", named.expect("it has a name").0.into())),
+        }
+        if !register.measure.is_empty() {
+            keys.push(("unit", register.measure.as_str().into()));
+        }
+        match register.na {
+            None => {}
+            Some(Na::Float(na)) => keys.push(("na", na.into())),
+            Some(Na::Integer(na)) => match u64::try_from(na) {
+                Ok(na) => keys.push(("na", Value::Whole(na))),
+                Err(_) => self.again = false,
+            },
+        }
+        // Of a fraction of integers it is not known how it was written.
+        self.again &= register.scale.is_one();
+        keys
     }
 
     fn section(&mut self, header: &str, variable: &str, keys: Vec<(&'static str, Value)>) {
@@ -253,6 +312,7 @@ impl Printed {
                     }
                     Value::Whole(number) => number.to_string(),
                     Value::Number(number) => format!("{number:e}"),
+                    Value::Flag(flag) => flag.to_string(),
                 };
                 text += &format!("{key} = {value}\n");
             }
@@ -269,12 +329,42 @@ impl Printed {
                     Value::Text(text) => text.clone(),
                     Value::Whole(number) => number.to_string(),
                     Value::Number(number) => format!("{number:e}"),
+                    Value::Flag(flag) => flag.to_string(),
                 };
                 all.push((name, value));
             }
         }
         all
     }
+}
+
+/// The keys that say how a port is read, but for the layout, the columns and what is no text or whole number.
+fn protocol(keys: &Keys) -> Vec<(&'static str, Value)> {
+    let mut all: Vec<(&'static str, Value)> = vec![("format", keys.format.as_str().into())];
+    all.extend(keys.framing.map(|kind| ("framing", kind.as_str().into())));
+    all.extend(keys.crc.as_ref().map(|crc| ("crc", crc.name().into())));
+    all.extend(keys.crc_order.map(|order| ("crc-order", word(&ORDERS, order))));
+    all.extend(keys.crc_covers.map(|covers| ("crc-covers", word(&COVERS, covers))));
+    all.extend(keys.length.map(|length| ("length", length.into())));
+    let hex = |sync: &[u8]| sync.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+    all.extend(keys.sync.as_deref().map(|sync| ("sync", hex(sync).into())));
+    all.extend(keys.length_bytes.map(|n| ("length-bytes", usize::from(n).into())));
+    all.extend(keys.length_order.map(|order| ("length-order", word(&ORDERS, order))));
+    all.extend(keys.length_counts.map(|counts| ("length-counts", word(&COUNTS, counts))));
+    all.extend(keys.gap.map(|gap| ("gap", duration(gap))));
+    all.extend(keys.max_line.map(|max| ("max-line", max.into())));
+    all.extend(keys.max_frame.map(|max| ("max-frame", max.into())));
+    all.extend(keys.time.as_deref().map(|time| ("time", time.into())));
+    all.extend(keys.node.as_deref().map(|node| ("node", node.into())));
+    all.extend(keys.header.map(|header| ("header", Value::Flag(header))));
+    all.extend(keys.separator.map(|byte| ("separator", char::from(byte).to_string().into())));
+    all.extend(keys.model.map(|model| ("model", word(&MODELS, model))));
+    all
+}
+
+/// The first word with this meaning.
+fn word<T: Copy + PartialEq>(words: &[(&'static str, T)], meant: T) -> Value {
+    words.iter().find(|(_, word)| *word == meant).expect("every meaning has a word").0.into()
 }
 
 fn bytes(n: u64) -> Value {

@@ -4,16 +4,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use gadwall::codec::payload::MAX_VALUES;
-use gadwall::codec::serial::Order;
 use gadwall::codec::serial::crc::Checksum;
 use gadwall::codec::serial::dsmr::{self, Dsmr};
-use gadwall::codec::serial::framing::{Check, Counts, Frame, Frames, Framing, Prefix, Rules};
+use gadwall::codec::serial::framing::{Check, Counts, Covers, Frame, Frames, Framing, Prefix, Rules};
 use gadwall::codec::serial::layout::Layout;
 use gadwall::codec::serial::mh_z19::MhZ19;
 use gadwall::codec::serial::nmea::{self, Nmea};
 use gadwall::codec::serial::pms::{Model, Pms};
+use gadwall::codec::serial::protocol::Kind;
 use gadwall::codec::serial::sds011::Sds011;
 use gadwall::codec::serial::senseair_s8::SenseairS8;
+use gadwall::codec::serial::{Format, Keys, Order, Protocol, Stream};
+use gadwall::codec::time::Local;
 use gadwall::reading::{Decoded, MAX_EXCERPT, MAX_NAME};
 
 /// Framing: four bytes choose the rules, the others are the stream. The cut into chunks does not matter; no payload is over
@@ -37,9 +39,18 @@ pub fn framing(input: &[u8]) {
         _ => Framing::IdleGap,
     };
     let name = [None, Some("CRC-8"), Some("CRC-16/MODBUS"), Some("CRC-32")][usize::from(options >> 5 & 3)];
-    let whole = options & 0x80 != 0 && matches!(framing, Framing::LengthPrefixed(_));
+    let covers = match framing {
+        Framing::LengthPrefixed(_) | Framing::Fixed { .. } if options & 0x80 != 0 => {
+            if kind & 0x80 == 0 {
+                Covers::Frame
+            } else {
+                Covers::Length
+            }
+        }
+        _ => Covers::Payload,
+    };
     let checksum = name.and_then(Checksum::named);
-    let check = checksum.map(|checksum| Check { checksum, order, whole });
+    let check = checksum.map(|checksum| Check { checksum, order, covers });
     let rules = Rules { framing, check, max: usize::from(*max) + 1 };
     let Ok(splitter) = Frames::new(rules.clone()) else { return };
     let at_once = split(splitter.clone(), &rules, [bytes]);
@@ -57,6 +68,53 @@ pub fn framing(input: &[u8]) {
         splitter.idle(&mut |frame| again.push(owned(frame)));
         assert_eq!(again, [Some(payload.clone())]);
     }
+}
+
+/// A port: four bytes choose format, framing, checksum and the size of the chunks, the others are what comes. The keys fit or
+/// every misfit has its reason; the cut into chunks does not matter; limits; what is skipped and held is no more than what came.
+pub fn port(input: &[u8]) {
+    let [format, framing, options, cut, bytes @ ..] = input else { return };
+    let formats: Vec<Format> = Format::all().collect();
+    let format = formats[usize::from(*format) % formats.len()];
+    let kind = Kind::ALL.get(usize::from(framing % 8)).map(|(_, kind)| *kind);
+    let set = |bit: u8| options >> bit & 1 == 1;
+    let text = "be: u8 kind, i16 temperature * 0.01 degC, [u16 node]";
+    let keys = Keys {
+        format,
+        framing: kind,
+        crc: set(0).then(|| Checksum::named("CRC-8").expect("the catalogue has it")),
+        length: (kind == Some(Kind::Fixed)).then_some(if set(0) { 4 } else { 3 }),
+        layout: (format == Format::Layout).then(|| Layout::parse(text).expect("a layout")),
+        max_line: set(1).then_some(64),
+        max_frame: set(2).then_some(64),
+        columns: set(3).then(|| vec!["time".to_owned(), "a".to_owned()]),
+        header: set(4).then_some(set(5)),
+        separator: set(6).then_some(b' '),
+        ..Keys::default()
+    };
+    let protocol = match Protocol::new(keys) {
+        Ok(protocol) => protocol,
+        Err(misfits) => {
+            assert!(misfits.iter().all(|(key, reason)| !key.is_empty() && reason.contains("expected")), "{misfits:?}");
+            return;
+        }
+    };
+    let decode = |size: usize| {
+        let (mut stream, mut all) = (Stream::new(&protocol, "s", None), Vec::new());
+        for chunk in bytes.chunks(size) {
+            stream.feed(chunk, Local::UTC, &mut |decoded| all.push(decoded));
+            // Of a line or frame over the limit its length is told, and its beginning held.
+            assert!(stream.pending() <= bytes.len());
+        }
+        stream.end(Local::UTC, &mut |decoded| all.push(decoded));
+        // A frame may be told as skipped, with what ends it, and without being in the stream.
+        assert!(stream.skipped() + stream.pending() as u64 <= bytes.len() as u64 + 1);
+        (all, stream.skipped())
+    };
+    let at_once = decode(bytes.len().max(1));
+    assert_eq!(decode(1), at_once);
+    assert_eq!(decode(usize::from(*cut) + 1), at_once);
+    at_once.0.iter().for_each(within_limits);
 }
 
 fn owned(frame: Frame<'_>) -> Option<Vec<u8>> {
@@ -156,7 +214,6 @@ macro_rules! stream {
             assert_eq!(decode(1), at_once);
             assert_eq!(decode(7), at_once);
             for decoded in &at_once.0 {
-                assert!(!decoded.is_empty());
                 within_limits(decoded);
             }
         }

@@ -42,9 +42,9 @@ fn by_source(all: &Entries) -> BTreeMap<&str, Vec<Delivery>> {
     for (source, delivery) in all {
         sources.entry(source).or_default().push(*delivery);
     }
-    // Further parts are written behind whole messages.
+    // Whole messages are written by their packet ids, further parts behind them.
     for of in sources.values_mut() {
-        of.sort_by_key(|delivery| delivery.part > 0);
+        of.sort_by_key(|delivery| if delivery.part > 0 { (true, 0) } else { (false, delivery.packet) });
     }
     sources
 }

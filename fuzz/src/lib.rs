@@ -8,6 +8,7 @@ mod home;
 mod json;
 mod kept;
 mod message;
+mod modbus;
 mod published;
 mod serial;
 mod topic;
@@ -19,11 +20,12 @@ use gadwall::zone::Tz;
 
 pub use config::config;
 pub use described::{homie, sparkplug_b};
-pub use devices::{dsmr, framing, layout, mh_z19, nmea, pms, sds011, senseair_s8};
+pub use devices::{dsmr, framing, layout, mh_z19, nmea, pms, port, sds011, senseair_s8};
 pub use home::{esphome, shelly, tasmota, zigbee2mqtt};
 pub use json::{json, json_lines};
 pub use kept::{floor, redelivery, starts, wal};
 pub use message::message;
+pub use modbus::modbus;
 pub use published::{rtl_433, ruuvi, senml, the_things_stack, theengs};
 pub use serial::{hub_lines, lines};
 pub use topic::topic;
@@ -245,6 +247,11 @@ mod tests {
     }
 
     #[test]
+    fn port() {
+        replay("port", super::port);
+    }
+
+    #[test]
     fn pms() {
         replay("pms", super::pms);
     }
@@ -252,6 +259,11 @@ mod tests {
     #[test]
     fn mh_z19() {
         replay("mh_z19", super::mh_z19);
+    }
+
+    #[test]
+    fn modbus() {
+        replay("modbus", super::modbus);
     }
 
     #[test]
@@ -264,6 +276,7 @@ mod tests {
     fn the_corpus_of_the_configuration_has_good_ones() {
         let text = include_str!("../corpus/config/all-kinds");
         let config = gadwall::config::Config::parse(text, "/g/gadwall.toml").expect("every key as it should be");
-        assert_eq!((config.serial.len(), config.mqtt.len(), config.quality.len()), (2, 1, 2));
+        let numbers = (config.serial.len(), config.modbus.len(), config.mqtt.len(), config.quality.len());
+        assert_eq!(numbers, (2, 1, 1, 2));
     }
 }

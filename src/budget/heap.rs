@@ -42,20 +42,26 @@ mod tests {
 
     #[test]
     fn what_was_freed_between_blocks_in_use_goes_back_to_the_kernel() {
-        // 16 MB in blocks that no heap maps by themselves, every second of them freed.
+        // Of each block of four pages, three lie within it as a whole: 25 MB. What other tests of this process take meanwhile
+        // counts against it, so it is tried again.
+        if cfg!(target_env = "gnu") {
+            assert!((0..20).any(|_| (16_000_000..40_000_000).contains(&given_back())));
+        }
+    }
+
+    /// Bytes that a trim gives back of 64 MB in blocks that no heap maps by themselves, every second of them freed.
+    fn given_back() -> u64 {
         let mut blocks: Vec<Option<Box<[u8]>>> =
-            (0..1_024).map(|_| Some(vec![1_u8; 16 * 1024].into_boxed_slice())).collect();
+            (0..4_096).map(|_| Some(vec![1_u8; 16 * 1024].into_boxed_slice())).collect();
+        let anon = || crate::budget::memory::anonymous().expect("/proc/self/status");
+        // Before they are freed: another test may trim at any moment.
+        let before = anon();
         for block in blocks.iter_mut().step_by(2) {
             *block = None;
         }
-        let anon = || crate::budget::memory::anonymous().expect("/proc/self/status");
-        let before = anon();
         trim();
         let after = anon();
-        assert_eq!(blocks.iter().flatten().map(|block| u64::from(block[0])).sum::<u64>(), 512);
-        if cfg!(target_env = "gnu") {
-            // Eight were freed; other tests of this process allocate meanwhile.
-            assert!(after + 4_000_000 < before, "{before} to {after}");
-        }
+        assert_eq!(blocks.iter().flatten().map(|block| u64::from(block[0])).sum::<u64>(), 2_048);
+        before.saturating_sub(after)
     }
 }

@@ -20,8 +20,8 @@ const KB: u64 = 1_000;
 const MB: u64 = 1_000_000;
 
 /// Beside its buffers, whose bound is `memory-limit`: DuckDB's catalog, appenders, transactions and parsers, and what the heap
-/// holds between them.
-const BESIDE_BUFFERS: u64 = 12 * MB;
+/// holds between them; half of it are its queues of blocks to evict, which grow with the work up to a bound (docs/memory.md).
+const BESIDE_BUFFERS: u64 = 24 * MB;
 /// What DuckDB keeps of a million stored readings, whatever its limit.
 pub const OF_A_MILLION: u64 = 300 * KB;
 /// The program's own data, its threads' stacks and the runtime.
@@ -49,6 +49,8 @@ const PACKETS: u64 = 12;
 const OF_A_BROKER: u64 = 500 * KB;
 /// A serial port beside its lines: chunk, answers, what failed.
 const OF_A_PORT: u64 = 100 * KB;
+/// A register of a bus, with its names and its place in the schedule, and a bus beside them.
+const OF_A_REGISTER: u64 = 500;
 /// What of the program's file is mapped at the most; the kernel takes it back when it needs the memory.
 pub const PAGES: u64 = 60 * MB;
 
@@ -71,7 +73,10 @@ pub fn parts(config: &Config) -> Vec<Part> {
     let rows = number(config.store.batch_rows) + number(config.intake.capacity) / 4;
     let messages = if config.mqtt.is_empty() { 0 } else { u64::from(u16::MAX) * OF_A_MESSAGE };
     let brokers = config.mqtt.iter().map(|m| PACKETS * u64::from(m.max_message) + OF_A_BROKER).sum();
-    let ports = config.serial.iter().map(|s| 2 * number(s.max_line) + OF_A_PORT).sum();
+    let ports = config.serial.iter().map(|s| 2 * number(s.protocol.max_held()) + OF_A_PORT).sum();
+    let registers =
+        |bus: &crate::config::Modbus| bus.units.iter().map(|unit| number(unit.registers.len())).sum::<u64>();
+    let buses = config.modbus.iter().map(|bus| registers(bus) * OF_A_REGISTER + OF_A_PORT).sum();
     let names = number(config.store.max_nodes) * OF_A_NODE + number(config.store.max_series) * OF_A_SERIES;
     let connections = number(config.http.max_connections);
     let http = (connections + MORE_CONNECTIONS) * OF_A_CONNECTION + connections * OF_AN_ANSWER;
@@ -88,7 +93,8 @@ pub fn parts(config: &Config) -> Vec<Part> {
         part("queries at work", "", QUERIES * OF_A_QUERY),
         part("connections and answers", "[http] max-connections", http),
         part("brokers", "[[mqtt]] max-message", brokers),
-        part("serial ports", "[[serial]] max-line", ports),
+        part("serial ports", "[[serial]] max-line, max-frame", ports),
+        part("buses", "[[modbus.unit]] registers", buses),
     ]
     .into_iter()
     .filter(|part| part.bytes > 0)
@@ -246,9 +252,9 @@ mod tests {
         assert_eq!(
             table(&config),
             "\
-memory: at most about 129 MB, and 0.3 MB more for each million readings stored
+memory: at most about 141 MB, and 0.3 MB more for each million readings stored
   the database's buffers          24.0 MB  [store] memory-limit
-  the database beside them        12.0 MB
+  the database beside them        24.0 MB
   the program, threads             4.0 MB
   rows on their way                8.0 MB  [intake] max-bytes
   rows of a commit                 1.6 MB  [store] batch-rows, [intake] capacity
@@ -258,7 +264,7 @@ memory: at most about 129 MB, and 0.3 MB more for each million readings stored
   queries at work                 12.0 MB
   connections and answers         38.8 MB  [http] max-connections
   brokers                          3.7 MB  [[mqtt]] max-message
-  serial ports                     0.2 MB  [[serial]] max-line
+  serial ports                     0.2 MB  [[serial]] max-line, max-frame
   above that sum it sheds ([memory] limit)
 "
         );

@@ -5,6 +5,7 @@ pub mod json;
 pub mod json_lines;
 mod leaves;
 pub mod lines;
+pub mod modbus;
 pub mod payload;
 pub mod serial;
 pub mod time;

@@ -12,6 +12,7 @@
 
 mod env;
 mod error;
+mod modbus;
 mod quality;
 mod raw;
 pub mod secret;
@@ -23,8 +24,9 @@ mod value;
 mod warnings;
 
 pub use error::{ConfigError, ConfigErrors, Place};
+pub use modbus::Modbus;
 pub use quality::{Interval, Quality};
-pub use source::{Mqtt, Serial, SerialFormat, Subscription};
+pub use source::{Mqtt, Parity, Serial, Subscription, Uart};
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -63,6 +65,8 @@ pub struct Config {
     pub log: Log,
     /// `[[serial]]`
     pub serial: Vec<Serial>,
+    /// `[[modbus]]`
+    pub modbus: Vec<Modbus>,
     /// `[[mqtt]]`
     pub mqtt: Vec<Mqtt>,
     /// `[[quality]]`

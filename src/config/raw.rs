@@ -3,6 +3,8 @@
 //! A [`Section`] is asked key by key. What it was asked for are its known keys, so that a key needs one line of code to
 //! be read, checked, overridden, and named in the message about an unknown one.
 
+mod entry;
+
 use std::cell::RefCell;
 use std::ops::Range;
 use std::path::Path;
@@ -12,9 +14,8 @@ use toml::de::{DeTable, DeValue};
 
 use super::env::{self, Variables};
 use super::error::{ConfigError, Place};
-
-/// Longest part of a value that a message shows, in characters.
-const MAX_SHOWN: usize = 80;
+pub(super) use entry::Entry;
+use entry::{Found, cut, quoted};
 
 /// The file, the variables, and the mistakes found so far.
 pub(super) struct Document<'d> {
@@ -298,109 +299,4 @@ impl<'d> Section<'d> {
     fn variable_of(&self, key: &str) -> String {
         format!("{}{}", self.variable, env::name_of(key))
     }
-}
-
-/// A value that is set, and what is to be told about it if it is wrong.
-pub(super) struct Entry<'d> {
-    doc: &'d Document<'d>,
-    place: Place,
-    path: String,
-    key: &'d str,
-    found: Found<'d>,
-}
-
-enum Found<'d> {
-    /// In the file.
-    Value(&'d Spanned<DeValue<'d>>),
-    /// In a variable; it has the type of its key.
-    Variable(&'d str),
-    /// In a variable that is not UTF-8.
-    NotUtf8,
-}
-
-impl<'d> Entry<'d> {
-    /// The value as text, if it is one.
-    pub(super) fn text(&self) -> Option<&'d str> {
-        match self.found {
-            Found::Value(value) => value.get_ref().as_str(),
-            Found::Variable(text) => Some(text),
-            Found::NotUtf8 => None,
-        }
-    }
-
-    /// The value as a whole number that is not negative, if it is one.
-    pub(super) fn whole(&self) -> Option<u64> {
-        match self.found {
-            Found::Value(value) => {
-                let number = value.get_ref().as_integer()?;
-                u64::from_str_radix(number.as_str(), number.radix()).ok()
-            }
-            Found::Variable(text) => text.parse().ok(),
-            Found::NotUtf8 => None,
-        }
-    }
-
-    /// The value as a number, whole or not, if it is one.
-    pub(super) fn number(&self) -> Option<f64> {
-        match self.found {
-            Found::Value(value) => match value.get_ref() {
-                DeValue::Integer(number) =>
-                {
-                    #[expect(clippy::cast_precision_loss, reason = "a limit of values is as exact as the values")]
-                    i64::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number as f64)
-                }
-                DeValue::Float(number) => number.as_str().parse().ok(),
-                _ => None,
-            },
-            Found::Variable(text) => text.parse().ok(),
-            Found::NotUtf8 => None,
-        }
-    }
-
-    /// The folder that a relative path starts from: the file's for what stands in the file; for what stands in a
-    /// variable the working directory, as for every other program.
-    pub(super) fn base(&self) -> &'d Path {
-        match self.found {
-            Found::Value(_) => self.doc.file.parent().unwrap_or(Path::new("")),
-            Found::Variable(_) | Found::NotUtf8 => Path::new(""),
-        }
-    }
-
-    /// Folder of the unit's credentials.
-    pub(super) fn credentials(&self) -> Option<&'d Path> {
-        self.doc.variables.credentials()
-    }
-
-    fn error(&self, reason: impl Into<String>) -> ConfigError {
-        let found = match self.found {
-            Found::Value(value) => self.doc.shown(self.key, value),
-            Found::Variable(text) => quoted(self.key, text),
-            Found::NotUtf8 => "(not UTF-8)".to_owned(),
-        };
-        self.doc.error(self.place.clone(), reason).of_key(self.path.clone()).with_found(found)
-    }
-}
-
-/// Text in quotes, without the user name and password that somebody put into a URL.
-fn quoted(key: &str, text: &str) -> String {
-    if key != "url" && !text.contains("://") {
-        return format!("\"{}\"", cut(text));
-    }
-    let (scheme, rest) = text.split_once("://").map_or(("", text), |(scheme, rest)| (&text[..scheme.len() + 3], rest));
-    let (user, rest) = rest.rsplit_once('@').map_or(("", rest), |(_, rest)| ("***@", rest));
-    let (rest, query) = rest.split_once('?').map_or((rest, ""), |(rest, _)| (rest, "?***"));
-    format!("\"{}\"", cut(&format!("{scheme}{user}{rest}{query}")))
-}
-
-/// Text on one line and not over [`MAX_SHOWN`].
-fn cut(text: &str) -> String {
-    let mut shown = String::new();
-    for (i, c) in text.chars().enumerate() {
-        if i == MAX_SHOWN {
-            shown.push_str("...");
-            break;
-        }
-        if c.is_control() || c == '"' || c == '\\' { shown.extend(c.escape_default()) } else { shown.push(c) }
-    }
-    shown
 }

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::codec::payload::Format;
+use crate::codec::payload;
+use crate::codec::serial::layout::Layout;
+use crate::codec::serial::{Format, Protocol};
 use crate::zone::Tz;
 
 /// `[[serial]]`: one serial port.
@@ -14,21 +16,17 @@ pub struct Serial {
     pub name: String,
     /// `port`: path of the device, best a stable one below `/dev/serial/by-id`. Required; each port once.
     pub port: PathBuf,
-    /// `baud`: bits a second; 8 data bits, no parity, 1 stop bit. 300 to 4,000,000.
-    pub baud: u32,
-    /// `format`: how the lines are read. Required.
-    pub format: SerialFormat,
+    /// How the line is set.
+    pub uart: Uart,
+    /// `format`, which is required, and the keys that go with it: how the bytes are read.
+    pub protocol: Protocol,
     /// `silence`: silence after which the link counts as dead and is opened again. 1 s to 1 day.
     pub silence: Duration,
-    /// `max-line`: longest line in bytes; what is longer is skipped up to the next line's start. 64 to 65,536.
-    pub max_line: usize,
-    /// `time`: for `json-lines`, the field (a dotted path) that holds the reading's time.
-    pub time: String,
-    /// `node`: for `json-lines`, the field (a dotted path) that names the node; where a line has none, the source's
-    /// name is the node's.
-    pub node: String,
-    /// `timezone`: the zone of local times that the nodes send (`json-lines`) and the hub is told (`hub-lines`); `None` is
-    /// that of [`Clock`](super::Clock).
+    /// `interval`: for formats of devices that only speak when they are asked, the time from one question to the next.
+    /// 1 s to 8 hours, shorter than `silence`.
+    pub interval: Duration,
+    /// `timezone`: the zone of local times that the nodes send and the hub is told; `None` is that of
+    /// [`Clock`](super::Clock), and for `dsmr-p1` that of Central Europe.
     pub timezone: Option<Tz>,
 }
 
@@ -37,24 +35,49 @@ impl Default for Serial {
         Self {
             name: String::new(),
             port: PathBuf::new(),
-            baud: 115_200,
-            format: SerialFormat::HubLines,
-            silence: Duration::from_secs(60),
-            max_line: 4_096,
-            time: "time".into(),
-            node: "node".into(),
+            uart: Uart::default(),
+            protocol: Protocol::default(),
+            silence: Format::default().silence(),
+            interval: Duration::from_secs(10),
             timezone: None,
         }
     }
 }
 
-/// `[[serial]] format`.
+/// How a serial line is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SerialFormat {
-    /// `"hub-lines"`: the LoRa hub's line protocol, both directions.
-    HubLines,
-    /// `"json-lines"`: one JSON object a line.
-    JsonLines,
+pub struct Uart {
+    /// `baud`: bits a second. 300 to 4,000,000.
+    pub baud: u32,
+    /// `data-bits`: 7 or 8.
+    pub data_bits: u8,
+    /// `parity`
+    pub parity: Parity,
+    /// `stop-bits`: 1 or 2.
+    pub stop_bits: u8,
+}
+
+impl Default for Uart {
+    fn default() -> Self {
+        Self { baud: Format::default().baud(), data_bits: 8, parity: Parity::None, stop_bits: 1 }
+    }
+}
+
+/// The bit behind the data of each byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Parity {
+    /// `"none"`: there is none.
+    #[default]
+    None,
+    /// `"even"`
+    Even,
+    /// `"odd"`
+    Odd,
+}
+
+impl Parity {
+    /// All with their names.
+    pub const ALL: [(&'static str, Self); 3] = [("none", Self::None), ("even", Self::Even), ("odd", Self::Odd)];
 }
 
 /// `[[mqtt]]`: one broker.
@@ -138,7 +161,9 @@ pub struct Subscription {
     /// `topic`: the pattern, such as `sensors/{node}/{metric}`. Required.
     pub topic: crate::codec::topic::Pattern,
     /// `format`: how the messages are read; `auto` by default.
-    pub format: Format,
+    pub format: payload::Format,
+    /// `layout`, with `format = "layout"`: the messages are read by it and by no other format.
+    pub layout: Option<Layout>,
     /// `time`: for `json`, the field (a dotted path) that holds the reading's time; without it the arrival counts.
     pub time: Option<String>,
     /// `timezone`: the zone of times that are sent without one; `None` is that of [`Clock`](super::Clock).

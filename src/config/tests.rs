@@ -4,11 +4,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::*;
+use crate::codec::modbus::{self, Decimal, Function, Na, Register, Scale, Unit};
 use crate::codec::payload::Format;
+use crate::codec::serial::crc::Checksum;
+use crate::codec::serial::framing::{Counts, Covers};
+use crate::codec::serial::layout::Layout;
+use crate::codec::serial::pms::Model;
+use crate::codec::serial::protocol::{Keys, Kind};
+use crate::codec::serial::{self, Order, Protocol};
 use crate::codec::topic::Pattern;
 
 mod arbitrary;
 mod messages;
+mod ports;
 mod variables;
 
 /// The messages about `text`, one a line.
@@ -75,6 +83,7 @@ fn the_example_shows_every_default() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one value for each key")]
 fn the_uncommented_example_holds_every_key() {
     let example = uncommented_example();
     let config = parsed(&example);
@@ -83,18 +92,85 @@ fn the_uncommented_example_holds_every_key() {
     expected.http.token_file = file("http.token");
     let hub =
         Serial { name: "hub".into(), port: "/dev/serial/by-id/usb-Raspberry_Pi_Pico-if00".into(), ..Serial::default() };
-    let meter = Serial {
-        name: "meter".into(),
-        port: "/dev/serial/by-id/usb-FTDI_FT232R-if00-port0".into(),
-        format: SerialFormat::JsonLines,
-        timezone: Some(Tz::Europe__Berlin),
-        ..Serial::default()
+    let by_id = |name: &str| PathBuf::from(format!("/dev/serial/by-id/{name}"));
+    let named = |name: &str, port, keys| {
+        let protocol = Protocol::new(keys).unwrap();
+        Serial { name: name.into(), port, protocol, ..Serial::default() }
     };
-    expected.serial = vec![hub, meter];
+    let keys = |format: &str| Keys { format: serial::Format::named(format).unwrap(), ..Keys::default() };
+    let text = |text: &str| Some(text.to_owned());
+    // Defaults that are written down.
+    let hub = Serial { protocol: Protocol::new(Keys { max_line: Some(4_096), ..keys("hub-lines") }).unwrap(), ..hub };
+    let json = Keys { time: text("time"), node: text("node"), ..keys("json-lines") };
+    let meter = named("meter", by_id("usb-FTDI_FT232R-if00-port0"), json);
+    let meter = Serial { timezone: Some(Tz::Europe__Berlin), ..meter };
+    let columns = Some(vec!["temperature".into(), "humidity [%]".into()]);
+    let csv = Keys { columns, header: Some(false), separator: Some(b';'), ..keys("csv-lines") };
+    let layout = |text| Some(Layout::parse(text).unwrap());
+    let framed = Keys {
+        framing: Some(Kind::LengthPrefixed),
+        sync: Some(vec![0xAA, 0x55]),
+        length_bytes: Some(1),
+        length_order: Some(Order::Little),
+        length_counts: Some(Counts::Payload),
+        crc: Checksum::named("CRC-16/MODBUS"),
+        crc_order: Some(Order::Little),
+        crc_covers: Some(Covers::Payload),
+        max_frame: Some(4_096),
+        gap: Some(Duration::from_millis(250)),
+        layout: layout("u16 node, i16 temperature * 0.01 degC, u16 humidity * 0.01 %"),
+        ..keys("layout")
+    };
+    let fixed = Keys { framing: Some(Kind::Fixed), length: Some(8), ..keys("number") };
+    let dust = named("dust", "/dev/serial0".into(), Keys { model: Some(Model::Plain), ..keys("pms") });
+    expected.serial = vec![
+        hub,
+        meter,
+        named("logger", by_id("usb-Arduino-if00"), csv),
+        named("radio", by_id("usb-1a86_USB_Serial-if00-port0"), framed),
+        named("scale", by_id("usb-Scale-if00"), fixed),
+        Serial { uart: Uart { baud: 9_600, ..Uart::default() }, silence: Duration::from_secs(30), ..dust },
+    ];
+    let attic = named("attic", "/dev/ttyAMA0".into(), keys("mh-z19"));
+    expected.serial.push(Serial { uart: Uart { baud: 9_600, ..Uart::default() }, ..attic });
+    let register = |metric: &str, address, function, kind| Register {
+        node: "meter".into(),
+        metric: metric.into(),
+        measure: String::new(),
+        function,
+        address,
+        kind,
+        order: modbus::Order::Abcd,
+        scale: Scale::default(),
+        na: None,
+        interval: Duration::from_secs(10),
+    };
+    let (tenth, forty) = (Decimal::parse("0.1").unwrap(), Decimal::parse("-40").unwrap());
+    let registers = vec![
+        Register { measure: "V".into(), ..register("voltage", 0, Function::Input, modbus::Kind::F32) },
+        Register {
+            measure: "W".into(),
+            interval: Duration::from_secs(1),
+            ..register("power", 12, Function::Input, modbus::Kind::F32)
+        },
+        Register {
+            scale: Scale::default().then('*', tenth).and_then(|scale| scale.then('+', forty)).unwrap(),
+            na: Some(Na::Integer(0x8000)),
+            ..register("temperature", 4, Function::Holding, modbus::Kind::I16)
+        },
+        Register { node: "alarms".into(), ..register("alarm", 9, Function::Holding, modbus::Kind::Bit(3)) },
+    ];
+    expected.modbus = vec![Modbus {
+        name: "cellar".into(),
+        port: "/dev/serial/by-id/usb-FTDI_FT232R-if01-port0".into(),
+        units: vec![Unit { id: 1, gap: 0, registers }],
+        ..Modbus::default()
+    }];
     let subscription = |topic: &str, time: Option<&str>| Subscription {
         topic: Pattern::parse(topic).unwrap(),
         format: Format::Auto,
         time: time.map(Into::into),
+        layout: None,
         timezone: time.map(|_| Tz::UTC),
         qos: 1,
     };
@@ -107,6 +183,10 @@ fn the_uncommented_example_holds_every_key() {
         key_file: file("client.key"),
         subscribe: vec![
             subscription("zigbee2mqtt/{node}", None),
+            Subscription {
+                layout: layout("u16 battery_voltage mV, i16 temperature * 0.01 degC"),
+                ..subscription("radio/{node}/up", None)
+            },
             subscription("sensors/{node}/{metric}", Some("time")),
         ],
         ..Mqtt::new("home".into(), "mqtts://broker.example".parse().unwrap())
@@ -250,7 +330,7 @@ fn bounds_are_inclusive() {
 fn warnings_name_what_is_likely_not_meant() {
     assert_eq!(
         Config::default().warnings(),
-        ["no source is configured, so nothing will be received: add a [[serial]] or an [[mqtt]] section"]
+        ["no source is configured, so nothing will be received: add a [[serial]], a [[modbus]] or an [[mqtt]] section"]
     );
     assert_eq!(parsed(&format!("{SERIAL}{MQTT}")).warnings(), Vec::<String>::new());
     let text = format!(
@@ -263,7 +343,7 @@ fn warnings_name_what_is_likely_not_meant() {
     assert_eq!(
         parsed(&text).warnings(),
         [
-            "memory.limit = \"64MB\": the parts may need about 129MB together, and where they do, queries and then readings are \
+            "memory.limit = \"64MB\": the parts may need about 141MB together, and where they do, queries and then readings are \
              refused; make them smaller (gadwall check lists them), or the limit larger",
             "http.listen = \"0.0.0.0:80\": the token and all answers cross the network unencrypted; a proxy with TLS in \
              front of a loopback address is safer",

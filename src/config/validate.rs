@@ -2,8 +2,11 @@
 //!
 //! All keys of a section are read before the first missing value ends it, so that every mistake is reported.
 
+mod serial;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
@@ -11,17 +14,16 @@ use url::Url;
 
 use super::raw::{Entry, Section};
 use super::{
-    Clock, Config, Http, Intake, Interval, Log, Memory, Mqtt, Quality, Serial, SerialFormat, Store, Subscription,
-    Trust, value,
+    Clock, Config, Http, Intake, Interval, Log, Memory, Mqtt, Quality, Store, Subscription, Trust, modbus, value,
 };
 use crate::codec::payload::Format;
 use crate::codec::topic::Pattern;
 use crate::zone::Tz;
 
-const SECOND: Duration = Duration::from_secs(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAYS_1000: Duration = Duration::from_secs(86_400_000);
-const DAY: Duration = Duration::from_secs(86_400);
+pub(super) const DAY: Duration = Duration::from_secs(86_400);
 
 /// Longest pattern of names in bytes: that of a source and a node with the slash between.
 const MAX_PATTERN: usize = 257;
@@ -36,9 +38,6 @@ const LEVELS: &[(&str, LevelFilter)] = &[
     ("debug", LevelFilter::DEBUG),
     ("trace", LevelFilter::TRACE),
 ];
-
-const SERIAL_FORMATS: &[(&str, SerialFormat)] =
-    &[("hub-lines", SerialFormat::HubLines), ("json-lines", SerialFormat::JsonLines)];
 
 /// Everything; `None` if something is wrong, which is then reported.
 pub(super) fn config(mut root: Section<'_>) -> Option<Config> {
@@ -63,11 +62,13 @@ pub(super) fn config(mut root: Section<'_>) -> Option<Config> {
     let http = http(root.table("http"));
     let memory = memory(root.table("memory"));
     let log = log(root.table("log"));
-    let (serial_sections, mqtt_sections) = (root.tables("serial"), root.tables("mqtt"));
+    let (serial_sections, modbus_sections) = (root.tables("serial"), root.tables("modbus"));
+    let mqtt_sections = root.tables("mqtt");
     let quality = all(root.tables("quality"), quality);
     root.finish();
     let mut taken = Taken::default();
-    let serial = all(serial_sections, |section| serial(section, &mut taken));
+    let serial = all(serial_sections, |section| serial::serial(section, &mut taken));
+    let modbus = all(modbus_sections, |section| modbus::modbus(section, &mut taken));
     let mqtt = all(mqtt_sections, |section| mqtt(section, &mut taken));
     Some(Config {
         store: store?,
@@ -77,13 +78,17 @@ pub(super) fn config(mut root: Section<'_>) -> Option<Config> {
         memory: memory?,
         log: log?,
         serial: serial?,
+        modbus: modbus?,
         mqtt: mqtt?,
         quality: quality?,
     })
 }
 
 /// Reads every section, also behind one that is wrong.
-fn all<'d, T>(sections: Option<Vec<Section<'d>>>, read: impl FnMut(Section<'d>) -> Option<T>) -> Option<Vec<T>> {
+pub(super) fn all<'d, T>(
+    sections: Option<Vec<Section<'d>>>,
+    read: impl FnMut(Section<'d>) -> Option<T>,
+) -> Option<Vec<T>> {
     let read: Vec<Option<T>> = sections?.into_iter().map(read).collect();
     read.into_iter().collect()
 }
@@ -204,58 +209,29 @@ fn log(mut section: Section<'_>) -> Option<Log> {
 
 /// What only one source may have, with the dotted path of the one that has it.
 #[derive(Default)]
-struct Taken {
+pub(super) struct Taken {
     names: HashMap<String, String>,
-    ports: HashMap<std::path::PathBuf, String>,
+    ports: HashMap<PathBuf, String>,
     clients: HashMap<(String, String), String>,
 }
 
 impl Taken {
-    fn name(&mut self, section: &mut Section<'_>) -> Option<String> {
+    pub(super) fn name(&mut self, section: &mut Section<'_>) -> Option<String> {
         let name = section.required("name", "a name for the source, such as \"home\"", value::name)?;
         if let Some(other) = self.names.insert(name.clone(), section.path().to_owned()) {
             section.blame("name", format!("{other} has this name, expected one that no other source has"));
         }
         Some(name)
     }
-}
 
-fn serial(mut section: Section<'_>, taken: &mut Taken) -> Option<Serial> {
-    let default = Serial::default();
-    let name = taken.name(&mut section);
-    let expected = "the path of a device, such as \"/dev/serial/by-id/usb-Raspberry_Pi_Pico-if00\"";
-    let port = section.required("port", expected, value::path);
-    if let Some(port) = &port
-        && let Some(other) = taken.ports.insert(port.clone(), section.path().to_owned())
-    {
-        section.blame("port", format!("{other} reads this port, expected one that no other source reads"));
-    }
-    let baud = section.or("baud", default.baud, value::whole(300..=4_000_000));
-    let format = section.required("format", "\"hub-lines\" or \"json-lines\"", value::format(SERIAL_FORMATS));
-    let silence = section.or("silence", default.silence, value::duration(SECOND..=DAY, default.silence));
-    let max_line = section.or("max-line", default.max_line, value::whole(64..=65_536));
-    let time = section.or("time", default.time, value::field);
-    let node = section.or("node", default.node, value::field);
-    let timezone = section.optional("timezone", zone);
-    if format == Some(SerialFormat::HubLines) {
-        for key in ["time", "node"] {
-            if section.is_set(key) {
-                section.blame(key, "expected with format = \"json-lines\" only");
-            }
+    pub(super) fn port(&mut self, section: &mut Section<'_>) -> Option<PathBuf> {
+        let expected = "the path of a device, such as \"/dev/serial/by-id/usb-Raspberry_Pi_Pico-if00\"";
+        let port = section.required("port", expected, value::path)?;
+        if let Some(other) = self.ports.insert(port.clone(), section.path().to_owned()) {
+            section.blame("port", format!("{other} reads this port, expected one that no other source reads"));
         }
+        Some(port)
     }
-    section.finish();
-    Some(Serial {
-        name: name?,
-        port: port?,
-        baud: baud?,
-        format: format?,
-        silence: silence?,
-        max_line: max_line?,
-        time: time?,
-        node: node?,
-        timezone: timezone?,
-    })
 }
 
 fn mqtt(mut section: Section<'_>, taken: &mut Taken) -> Option<Mqtt> {
@@ -335,13 +311,26 @@ fn broker(entry: &Entry<'_>) -> Result<Url, String> {
 
 fn subscription(mut section: Section<'_>) -> Option<Subscription> {
     let topic = section.required("topic", "a topic pattern, such as \"sensors/{node}/{metric}\"", topic);
-    let format =
-        section.or("format", Format::Auto, value::format(&Format::ALL.map(|format| (format.as_str(), format))));
+    // A layout is of no publisher: it is not among the formats that are told by topic and payload.
+    let formats = Format::ALL.map(|format| (format.as_str(), Some(format)));
+    let formats: Vec<_> = formats.into_iter().chain([("layout", None)]).collect();
+    let format = section.or("format", Some(Format::Auto), value::format(&formats));
+    let layout = section.optional("layout", value::layout);
+    match (format, &layout) {
+        (Some(None), Some(None)) => section.blame("layout", value::LAYOUT),
+        (Some(Some(_)), Some(Some(_))) => section.blame("layout", "expected with format = \"layout\" only"),
+        _ => {}
+    }
     let time = section.optional("time", value::field);
+    if format == Some(None) && section.is_set("time") {
+        section.blame("time", "expected none with format = \"layout\": the field `unix_time` of a layout is the time");
+    }
     let timezone = section.optional("timezone", zone);
     let qos = section.or("qos", 1, qos);
     section.finish();
-    Some(Subscription { topic: topic?, format: format?, time: time?, timezone: timezone?, qos: qos? })
+    let (format, layout) = (format?, layout?);
+    let (topic, time, timezone, qos) = (topic?, time?, timezone?, qos?);
+    Some(Subscription { topic, format: format.unwrap_or_default(), layout, time, timezone, qos })
 }
 
 fn topic(entry: &Entry<'_>) -> Result<Pattern, String> {

@@ -7,6 +7,9 @@ use std::time::Duration;
 use bytesize::{GB, GIB, KB, KIB, MB, MIB, TB, TIB};
 
 use super::raw::Entry;
+use crate::codec::serial::crc::Checksum;
+use crate::codec::serial::layout::Layout;
+use crate::codec::serial::{hex, protocol};
 
 /// Longest path in bytes, as Linux has it.
 const MAX_PATH: usize = 4095;
@@ -76,6 +79,41 @@ pub(super) fn whole<T: TryFrom<u64>>(range: RangeInclusive<u64>) -> impl Fn(&Ent
 /// A number, whole or not.
 pub(super) fn number(entry: &Entry<'_>) -> Result<f64, String> {
     entry.number().filter(|number| number.is_finite()).ok_or_else(|| "expected a number".to_owned())
+}
+
+/// `true` or `false`.
+pub(super) fn flag(entry: &Entry<'_>) -> Result<bool, String> {
+    entry.flag().ok_or_else(|| "expected true or false".to_owned())
+}
+
+/// What is expected where there is no layout.
+pub(super) const LAYOUT: &str = "expected the fields of the payload, such as \"u16 node, i16 temperature * 0.01 degC\"";
+
+/// A binary layout.
+pub(super) fn layout(entry: &Entry<'_>) -> Result<Layout, String> {
+    Layout::parse(entry.text().ok_or(LAYOUT)?).map_err(|error| error.to_string())
+}
+
+/// A checksum by its name.
+pub(super) fn crc(entry: &Entry<'_>) -> Result<Checksum, String> {
+    entry.text().and_then(Checksum::named).ok_or_else(|| format!("unknown checksum, {}", protocol::EXPECTED_CRC))
+}
+
+/// Bytes in hex digits, as many as a frame may begin with.
+pub(super) fn sync(entry: &Entry<'_>) -> Result<Vec<u8>, String> {
+    let bytes = entry.text().and_then(hex::parse).filter(|bytes| (1..=protocol::MAX_SYNC).contains(&bytes.len()));
+    bytes.ok_or_else(|| protocol::EXPECTED_SYNC.to_owned())
+}
+
+/// What stands between columns.
+pub(super) fn separator(entry: &Entry<'_>) -> Result<u8, String> {
+    entry.text().and_then(protocol::separator).ok_or_else(|| protocol::EXPECTED_SEPARATOR.to_owned())
+}
+
+/// Names of columns, each once.
+pub(super) fn columns(entry: &Entry<'_>) -> Result<Vec<String>, String> {
+    let names = entry.list().and_then(|names| protocol::columns(&names));
+    names.ok_or_else(|| protocol::EXPECTED_COLUMNS.to_owned())
 }
 
 /// A duration in a range, written with its unit. `example` is shown to who left out the unit.

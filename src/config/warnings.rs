@@ -11,9 +11,9 @@ impl Config {
     /// `gadwall check`. Looks at nothing but the configuration.
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.serial.is_empty() && self.mqtt.is_empty() {
+        if self.serial.is_empty() && self.modbus.is_empty() && self.mqtt.is_empty() {
             warnings.push(
-                "no source is configured, so nothing will be received: add a [[serial]] or an [[mqtt]] section"
+                "no source is configured, so nothing will be received: add a [[serial]], a [[modbus]] or an [[mqtt]] section"
                     .to_owned(),
             );
         }
@@ -33,11 +33,13 @@ impl Config {
                 self.http.listen
             ));
         }
-        for (i, serial) in self.serial.iter().enumerate() {
-            let port = serial.port.to_string_lossy();
+        let serial = self.serial.iter().enumerate().map(|(i, serial)| (format!("serial[{i}]"), &serial.port));
+        let modbus = self.modbus.iter().enumerate().map(|(i, bus)| (format!("modbus[{i}]"), &bus.port));
+        for (section, port) in serial.chain(modbus) {
+            let port = port.to_string_lossy();
             if UNSTABLE.iter().any(|start| port.starts_with(start)) {
                 warnings.push(format!(
-                    "serial[{i}].port = \"{port}\": this number may go to another device after a restart or when it is \
+                    "{section}.port = \"{port}\": this number may go to another device after a restart or when it is \
                      plugged in again; take the device's name below /dev/serial/by-id"
                 ));
             }

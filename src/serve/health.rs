@@ -141,13 +141,20 @@ fn source(source: &SourceStatus) -> Check {
         SourceState::Starting | SourceState::Up => None,
         SourceState::Silent => Some("connected, and silent for longer than its limit".to_owned()),
         // The reason of a broker names it; that of a port is told beside its path.
-        SourceState::Down(why) if source.kind == "serial" => Some(format!("{}: {why}", source.address)),
+        SourceState::Down(why) if source.kind != "mqtt" => Some(format!("{}: {why}", source.address)),
         SourceState::Down(why) => Some(why),
     };
     for problem in problems {
         failing = Some(failing.map_or_else(|| problem.clone(), |all| format!("{all}; {problem}")));
     }
-    let state = source.state().as_str().to_owned();
+    let mut state = source.state().as_str().to_owned();
+    // A unit may be switched off: an inverter is by night.
+    if let (dead, all) = source.units.dead()
+        && !dead.is_empty()
+    {
+        let dead: Vec<String> = dead.iter().map(ToString::to_string).collect();
+        state.push_str(&format!("; {} of {all} units do not answer: {}", dead.len(), dead.join(", ")));
+    }
     check(format!("source {}", source.name), failing.map_or(Ok(state), Err))
 }
 

@@ -189,7 +189,8 @@ impl Out<'_> {
         each("source_dead_letters", "What became a dead letter", None, |s| s.dead)?;
         each("source_connects", "Times that it was opened or connected", None, |s| s.connects)?;
         each("source_acked", "Acknowledgements sent", None, |s| s.acked)?;
-        each("source_refused", "Negative answers sent", None, |s| s.refused)
+        each("source_refused", "Negative answers sent", None, |s| s.refused)?;
+        each("source_unanswered", "Questions to a device without an answer in time", None, |s| s.unanswered)
     }
 
     fn counters(&mut self, counters: Counters<'_>) -> fmt::Result {

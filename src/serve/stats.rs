@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::State;
 use super::names::Text;
 use super::process::{Memory, WrittenBytes};
-use crate::metrics::{DropReason, Gauge, Metrics, SourceState, SourceStatus, UpkeepCounts};
+use crate::metrics::{DropReason, Gauge, Metrics, SourceState, SourceStatus, UnitStatus, UpkeepCounts};
 use crate::reading::{DeadReason, Timestamp};
 
 /// Everything that is shown, at one moment. `/metrics` is made from it as well.
@@ -126,6 +126,8 @@ pub(super) struct Source {
     pub(super) name: Text,
     pub(super) kind: &'static str,
     pub(super) address: String,
+    /// How what comes is read; of a broker each subscription says it.
+    pub(super) format: Option<&'static str>,
     pub(super) state: &'static str,
     pub(super) reason: Option<String>,
     pub(super) problems: Vec<String>,
@@ -139,11 +141,30 @@ pub(super) struct Source {
     pub(super) connects: u64,
     pub(super) acked: u64,
     pub(super) refused: u64,
+    pub(super) unanswered: u64,
     pub(super) last_dead: Option<LastDead>,
     /// What topics were taken for, by topic; only where a subscription leaves that open.
     pub(super) formats: BTreeMap<String, &'static str>,
     /// Messages of topics that are not among them, because the list is full.
     pub(super) formats_others: u64,
+    /// The devices that it asks, by their addresses.
+    pub(super) units: Vec<Asked>,
+}
+
+/// A device of a bus.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Asked {
+    pub(super) unit: u8,
+    pub(super) nodes: Vec<String>,
+    pub(super) state: &'static str,
+    pub(super) reason: Option<String>,
+    pub(super) last_answer_age_s: Option<f64>,
+    pub(super) answers: u64,
+    pub(super) exceptions: BTreeMap<String, u64>,
+    pub(super) unanswered: u64,
+    pub(super) garbled: u64,
+    pub(super) late: u64,
+    pub(super) passed_over: u64,
 }
 
 /// The last dead letter of a source that was stored.
@@ -295,6 +316,7 @@ impl Source {
             name: (&source.name).into(),
             kind: source.kind,
             address: source.address.clone(),
+            format: source.format,
             state: state.as_str(),
             reason: match state {
                 SourceState::Down(why) => Some(why),
@@ -316,6 +338,26 @@ impl Source {
             connects: source.connects.get(),
             acked: source.acked.get(),
             refused: source.refused.get(),
+            unanswered: source.unanswered.get(),
+            units: source.units.all().into_iter().map(|(id, unit)| Asked::now(id, unit)).collect(),
+        }
+    }
+}
+
+impl Asked {
+    fn now(id: u8, unit: UnitStatus) -> Self {
+        Self {
+            unit: id,
+            nodes: unit.nodes,
+            state: unit.state.as_str(),
+            reason: unit.reason,
+            last_answer_age_s: unit.answered_at.map(|at| at.elapsed().as_secs_f64()),
+            answers: unit.answers,
+            exceptions: unit.exceptions,
+            unanswered: unit.unanswered,
+            garbled: unit.garbled,
+            late: unit.late,
+            passed_over: unit.passed_over,
         }
     }
 }

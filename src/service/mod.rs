@@ -225,6 +225,7 @@ fn reload(running: &mut Config, level: &journal::Level, reread: &Reread) {
         ("[http]", new.http != running.http),
         ("[memory]", new.memory != running.memory),
         ("[[serial]]", new.serial != running.serial),
+        ("[[modbus]]", new.modbus != running.modbus),
         ("[[mqtt]]", new.mqtt != running.mqtt),
         ("[[quality]]", new.quality != running.quality),
     ];

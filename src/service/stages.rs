@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::{ServiceError, ended};
 use crate::budget::Written;
 use crate::clock::{self, Clock};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::metrics::{Metrics, SourceStatus};
 use crate::pipeline::{self, Intake};
 use crate::serve;
@@ -225,8 +225,9 @@ struct Sources {
     clock: Clock,
     metrics: Arc<Metrics>,
     stop: watch::Receiver<bool>,
-    serial: Vec<(crate::config::Serial, Arc<SourceStatus>)>,
-    mqtt: Vec<(crate::config::Mqtt, Arc<SourceStatus>)>,
+    serial: Vec<(config::Serial, Arc<SourceStatus>)>,
+    modbus: Vec<(config::Modbus, Arc<SourceStatus>)>,
+    mqtt: Vec<(config::Mqtt, Arc<SourceStatus>)>,
 }
 
 impl Sources {
@@ -237,22 +238,33 @@ impl Sources {
         intake: &Intake,
         stop: &watch::Sender<bool>,
     ) -> Self {
-        let add = |name: &str, kind, address| metrics.add_source(SourceStatus::new(Arc::from(name), kind, address));
-        let serial =
-            config.serial.iter().map(|c| (c.clone(), add(&c.name, "serial", c.port.display().to_string()))).collect();
-        let mqtt = config.mqtt.iter().map(|c| (c.clone(), add(&c.name, "mqtt", c.url.to_string()))).collect();
+        let status = |name: &str, kind, address| SourceStatus::new(Arc::from(name), kind, address);
+        let port = |c: &config::Serial| {
+            let status = status(&c.name, "serial", c.port.display().to_string());
+            metrics.add_source(status.reads(c.protocol.keys().format.as_str()))
+        };
+        let broker = |c: &config::Mqtt| metrics.add_source(status(&c.name, "mqtt", c.url.to_string()));
+        let bus = |c: &config::Modbus| {
+            let status = status(&c.name, "modbus", c.port.display().to_string());
+            metrics.add_source(status.reads("modbus-rtu"))
+        };
+        let serial = config.serial.iter().map(|c| (c.clone(), port(c))).collect();
+        let modbus = config.modbus.iter().map(|c| (c.clone(), bus(c))).collect();
+        let mqtt = config.mqtt.iter().map(|c| (c.clone(), broker(c))).collect();
         Self {
             intake: intake.clone(),
             clock: clock.clone(),
             metrics: Arc::clone(metrics),
             stop: stop.subscribe(),
             serial,
+            modbus,
             mqtt,
         }
     }
 
     fn names(&self) -> Vec<Arc<str>> {
         let serial = self.serial.iter().map(|(_, s)| Arc::clone(&s.name));
+        let serial = serial.chain(self.modbus.iter().map(|(_, s)| Arc::clone(&s.name)));
         serial.chain(self.mqtt.iter().map(|(_, s)| Arc::clone(&s.name))).collect()
     }
 
@@ -261,6 +273,18 @@ impl Sources {
         for (config, status) in self.serial {
             let name = Arc::clone(&status.name);
             let run = source::serial::run(
+                config,
+                self.intake.clone(),
+                self.clock.clone(),
+                Arc::clone(&self.metrics),
+                status,
+                self.stop.clone(),
+            );
+            tasks.push(tokio::spawn(watched(name, run, tx.clone())));
+        }
+        for (config, status) in self.modbus {
+            let name = Arc::clone(&status.name);
+            let run = source::modbus::run(
                 config,
                 self.intake.clone(),
                 self.clock.clone(),

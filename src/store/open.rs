@@ -369,12 +369,20 @@ fn limited_root(config: &config::Store, dir: &Path) -> duckdb::Result<Connection
         .with("autoinstall_known_extensions", "false")?
         .with("autoload_known_extensions", "false")?;
     let root = Connection::open_in_memory_with_flags(flags)?;
-    // The order matters: the folder has to be allowed before everything else is forbidden, and that before it is locked.
+    // The order matters: the folder has to be allowed before everything else is forbidden, and that before it is locked. The
+    // writer has DuckDB drop what it keeps by a memory limit that cannot be reached.
     root.execute_batch(&format!(
-        "PRAGMA disable_checkpoint_on_shutdown; SET allowed_directories = [{}]; SET enable_external_access = false; SET lock_configuration = true;",
+        "PRAGMA disable_checkpoint_on_shutdown; SET allowed_directories = [{}]; SET enable_external_access = false; \
+         SET allowed_configs = ['memory_limit']; SET lock_configuration = true;",
         quoted(&dir.to_string_lossy())
     ))?;
     Ok(root)
+}
+
+/// A root with the default limits that files in `dir` can be attached to.
+#[cfg(test)]
+pub(super) fn limited_root_for_test(dir: &Path) -> Connection {
+    limited_root(&config::Store::default(), dir).expect("DuckDB opens a database in memory")
 }
 
 /// A text as an SQL literal.

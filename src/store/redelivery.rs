@@ -13,9 +13,7 @@ use crate::reading::{Delivery, Digest};
 /// Most messages that are remembered: as many as one session has packet ids. Above it the oldest are forgotten.
 pub const MAX: usize = 65_535;
 
-/// Bytes of a packet id, a part, and a digest.
-const PACKET: usize = 2;
-const PART: usize = 2;
+/// Bytes of a digest.
 const DIGEST: usize = 8;
 /// Bytes of a digest in the blobs of the first version, of which the first [`DIGEST`] count.
 const LONG_DIGEST: usize = 16;
@@ -152,14 +150,13 @@ impl Unconfirmed {
 
     /// `commits.unconfirmed` of a commit that adds `added` and says everything else that is remembered as well.
     pub fn all_with(&self, added: &[(Arc<str>, Delivery)]) -> Vec<u8> {
-        let mut all: HashMap<Key, Digest> =
-            self.entries.iter().map(|(key, entry)| (key.clone(), entry.digest)).collect();
-        all.extend(added.iter().map(|(s, d)| ((Arc::clone(s), d.packet, d.part), d.digest)));
-        let all: Vec<(Arc<str>, Delivery)> = all
-            .into_iter()
-            .map(|((source, packet, part), digest)| (source, Delivery { packet, dup: false, digest, part }))
-            .collect();
-        encode(Kind::All, &all)
+        // The entries are not copied: there may be tens of thousands. Of equal keys the last to be added counts.
+        let latest: HashMap<(&str, u16, u16), &Digest> =
+            added.iter().map(|(source, d)| ((&**source, d.packet, d.part), &d.digest)).collect();
+        let kept =
+            self.entries.iter().map(|((source, packet, part), entry)| ((&**source, *packet, *part), &entry.digest));
+        let kept = kept.filter(|(key, _)| !latest.contains_key(key));
+        written(Kind::All, kept.chain(latest.iter().map(|(key, digest)| (*key, *digest))))
     }
 }
 
@@ -168,33 +165,51 @@ pub fn added(deliveries: &[(Arc<str>, Delivery)]) -> Option<Vec<u8>> {
     (!deliveries.is_empty()).then(|| encode(Kind::Added, deliveries))
 }
 
-/// The kind: 2 for what is added, 3 for all. Then for each source the length of its name, its name, the number of its messages
-/// (u32) and of its further parts (u32), the messages (packet id, digest), and the parts (packet id, part, digest); numbers
-/// are little-endian. Blobs of the first version have the kinds 0 and 1, entries of packet id, part and 16 bytes of the
-/// digest, and no number of parts.
+/// The kind: 4 for what is added, 5 for all. Then for each source the length of its name, its name, the number of its runs
+/// (u32) and of its further parts (u32), the runs (first packet id, messages less one, their digests), and the parts (packet
+/// id, part, digest); numbers are little-endian. Brokers count packet ids up, so that most messages are in few runs.
+///
+/// Earlier versions wrote the kinds 2 and 3, whose runs are single messages without their number, and 0 and 1, whose entries
+/// are packet id, part and 16 bytes of the digest, without a number of parts.
 pub fn encode(kind: Kind, deliveries: &[(Arc<str>, Delivery)]) -> Vec<u8> {
-    let mut by_source: BTreeMap<&str, [Vec<&Delivery>; 2]> = BTreeMap::new();
-    for (source, d) in deliveries {
-        by_source.entry(source).or_default()[usize::from(d.part > 0)].push(d);
+    written(kind, deliveries.iter().map(|(source, d)| ((&**source, d.packet, d.part), &d.digest)))
+}
+
+/// Packet id, part and digest.
+type Written<'a> = (u16, u16, &'a Digest);
+
+fn written<'a>(kind: Kind, entries: impl Iterator<Item = ((&'a str, u16, u16), &'a Digest)>) -> Vec<u8> {
+    let mut by_source: BTreeMap<&str, [Vec<Written<'_>>; 2]> = BTreeMap::new();
+    let mut count = 0;
+    for ((source, packet, part), digest) in entries {
+        by_source.entry(source).or_default()[usize::from(part > 0)].push((packet, part, digest));
+        count += 1;
     }
-    let mut out = Vec::with_capacity(deliveries.len() * (PACKET + DIGEST) + 64);
+    let mut out = Vec::with_capacity(count * DIGEST + 64);
     out.push(match kind {
-        Kind::Added => 2,
-        Kind::All => 3,
+        Kind::Added => 4,
+        Kind::All => 5,
     });
-    for (source, entries) in by_source {
+    let number = |count: usize| u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes();
+    for (source, [mut messages, parts]) in by_source {
         // All fit: names have at most 128 bytes, and a batch has fewer messages than u32 has numbers.
         out.push(u8::try_from(source.len()).unwrap_or(u8::MAX));
         out.extend_from_slice(&source.as_bytes()[..source.len().min(usize::from(u8::MAX))]);
-        for of in &entries {
-            out.extend_from_slice(&u32::try_from(of.len()).unwrap_or(u32::MAX).to_le_bytes());
+        // Stable: of equal ids the last still counts.
+        messages.sort_by_key(|(packet, ..)| *packet);
+        let runs = || messages.chunk_by(|(one, ..), (next, ..)| one.checked_add(1) == Some(*next));
+        out.extend_from_slice(&number(runs().count()));
+        out.extend_from_slice(&number(parts.len()));
+        for run in runs() {
+            out.extend_from_slice(&run[0].0.to_le_bytes());
+            // A run ends at the last id at the latest.
+            out.extend_from_slice(&u16::try_from(run.len() - 1).unwrap_or(u16::MAX).to_le_bytes());
+            out.extend(run.iter().flat_map(|(.., digest)| *digest));
         }
-        for d in entries.iter().flatten() {
-            out.extend_from_slice(&d.packet.to_le_bytes());
-            if d.part > 0 {
-                out.extend_from_slice(&d.part.to_le_bytes());
-            }
-            out.extend_from_slice(&d.digest);
+        for (packet, part, digest) in parts {
+            out.extend_from_slice(&packet.to_le_bytes());
+            out.extend_from_slice(&part.to_le_bytes());
+            out.extend_from_slice(digest);
         }
     }
     out
@@ -203,37 +218,69 @@ pub fn encode(kind: Kind, deliveries: &[(Arc<str>, Delivery)]) -> Vec<u8> {
 /// What a blob says; `None` where it is of no known kind. What cannot be read ends it, since a wrong memory would be worse
 /// than none.
 pub fn decode(blob: &[u8]) -> Option<(Kind, Entries)> {
-    let (&kind, mut bytes) = blob.split_first()?;
-    let first_version = kind < 2;
-    let kind = match kind {
-        0 | 2 => Kind::Added,
-        1 | 3 => Kind::All,
-        _ => return None,
-    };
-    let digest = if first_version { LONG_DIGEST } else { DIGEST };
+    let (&number, mut bytes) = blob.split_first()?;
+    let kind = if number % 2 == 0 { Kind::Added } else { Kind::All };
+    let version = Version::of(number)?;
     let mut out = Vec::new();
     while let Some((source, count, rest)) = header(bytes) {
-        let (parts, rest) = match rest.split_first_chunk::<4>() {
-            _ if first_version => (0, rest),
-            Some((parts, rest)) => (u32::from_le_bytes(*parts), rest),
-            None => break,
-        };
         bytes = rest;
-        for i in 0..u64::from(count) + u64::from(parts) {
-            let part = if first_version || i >= u64::from(count) { PART } else { 0 };
-            let Some((entry, rest)) = bytes.split_at_checked(PACKET + part + digest) else { return Some((kind, out)) };
-            bytes = rest;
-            let number = |at: usize| u16::from_le_bytes([entry[at], entry[at + 1]]);
-            let delivery = Delivery {
-                packet: number(0),
-                dup: false,
-                part: if part > 0 { number(PACKET) } else { 0 },
-                digest: std::array::from_fn(|byte| entry[PACKET + part + byte]),
-            };
-            out.push((Arc::clone(&source), delivery));
+        if entries(version, &source, count, &mut bytes, &mut out).is_none() {
+            break;
         }
     }
     Some((kind, out))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    LongDigests,
+    SingleMessages,
+    Runs,
+}
+
+impl Version {
+    fn of(kind: u8) -> Option<Self> {
+        match kind {
+            0 | 1 => Some(Self::LongDigests),
+            2 | 3 => Some(Self::SingleMessages),
+            4 | 5 => Some(Self::Runs),
+            _ => None,
+        }
+    }
+}
+
+/// The entries of one source; `None` when the blob ends before them.
+fn entries(version: Version, source: &Arc<str>, count: u32, bytes: &mut &[u8], out: &mut Entries) -> Option<()> {
+    let mut push = |packet, part, digest| {
+        out.push((Arc::clone(source), Delivery { packet, dup: false, part, digest }));
+    };
+    let (runs, parts) = match version {
+        Version::LongDigests => (0, count),
+        Version::SingleMessages | Version::Runs => (count, u32::from_le_bytes(take(bytes)?)),
+    };
+    for _ in 0..runs {
+        let first = u16::from_le_bytes(take(bytes)?);
+        let more = if version == Version::Runs { u16::from_le_bytes(take(bytes)?) } else { 0 };
+        for packet in first..=first.checked_add(more)? {
+            push(packet, 0, take(bytes)?);
+        }
+    }
+    for _ in 0..parts {
+        let packet = u16::from_le_bytes(take(bytes)?);
+        let part = u16::from_le_bytes(take(bytes)?);
+        let digest = take(bytes)?;
+        if version == Version::LongDigests {
+            take::<{ LONG_DIGEST - DIGEST }>(bytes)?;
+        }
+        push(packet, part, digest);
+    }
+    Some(())
+}
+
+fn take<const N: usize>(bytes: &mut &[u8]) -> Option<[u8; N]> {
+    let (taken, rest) = bytes.split_first_chunk()?;
+    *bytes = rest;
+    Some(*taken)
 }
 
 fn header(bytes: &[u8]) -> Option<(Arc<str>, u32, &[u8])> {
@@ -315,23 +362,55 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_leaves_no_room_behind() {
+    fn the_whole_memory_has_the_last_message_of_each_id_and_a_burst_leaves_no_room_behind() {
         let mut u = Unconfirmed::default();
         u.committed((0..u16::MAX).map(|p| (home(), delivery(p, false, 1))));
         let (entries, order) = (u.entries.capacity(), u.order.capacity());
         let known: Vec<(u16, Digest)> = (1..u16::MAX).map(|p| (p, [1; 8])).collect();
         u.confirmed(&home(), &known);
         assert!(u.entries.capacity() < entries / 8 && u.order.capacity() < order / 8);
-        assert!(u.repeats(&home(), &delivery(0, true, 1)));
+        let whole = u.all_with(&[
+            (home(), delivery(0, false, 2)),
+            (home(), delivery(3, false, 4)),
+            (home(), delivery(3, false, 5)),
+        ]);
+        let known = vec![(home(), delivery(0, false, 2)), (home(), delivery(3, false, 5))];
+        assert_eq!(decode(&whole), Some((Kind::All, known)));
+        assert!(u.repeats(&home(), &delivery(0, true, 1)), "it was asked and not changed");
     }
 
     #[test]
-    fn what_the_first_version_wrote_is_read_with_the_beginning_of_its_digests() {
+    fn what_earlier_versions_wrote_is_read() {
         let entry = |packet: u8, part: u8| [[packet, 0, part, 0].to_vec(), (1..=16).collect()].concat();
         let blob = [b"\x01\x04home\x02\0\0\0".to_vec(), entry(7, 0), entry(8, 3)].concat();
         let known = |packet, part| (home(), Delivery { packet, dup: false, digest: [1, 2, 3, 4, 5, 6, 7, 8], part });
         assert_eq!(decode(&blob), Some((Kind::All, vec![known(7, 0), known(8, 3)])));
         assert_eq!(decode(&blob[..blob.len() - 1]), Some((Kind::All, vec![known(7, 0)])));
+
+        let blob = b"\x02\x04home\x01\0\0\0\x01\0\0\0\x07\0\x01\x02\x03\x04\x05\x06\x07\x08\x08\0\x03\0\x01\x02\x03\x04\x05\x06\x07\x08";
+        assert_eq!(decode(blob), Some((Kind::Added, vec![known(7, 0), known(8, 3)])));
+    }
+
+    #[test]
+    fn messages_with_ids_in_a_row_take_eight_bytes_each() {
+        let ids = [65_534, 65_535, 1, 2, 3, 7, 2];
+        let all: Vec<_> = ids.iter().zip(1..).map(|(id, digest)| (home(), delivery(*id, false, digest))).collect();
+        let bytes = added(&all).unwrap();
+        assert_eq!(bytes.len(), 1 + (1 + 4 + 8) + 4 * 4 + 7 * 8);
+        let mut u = Unconfirmed::default();
+        u.load(&bytes);
+        for (id, digest) in [(65_534, 1), (65_535, 2), (1, 3), (2, 7), (3, 5), (7, 6)] {
+            assert!(u.repeats(&home(), &delivery(id, true, digest)), "{id}");
+        }
+        assert_eq!(u.entries.len(), 6);
+        // Every cut keeps what is whole before it.
+        for cut in 1..bytes.len() {
+            let (_, found) = decode(&bytes[..cut]).unwrap();
+            assert!(found.len() < all.len());
+        }
+        // A run beyond the last id is no run.
+        let beyond = b"\x04\x01a\x01\0\0\0\0\0\0\0\xff\xff\x01\0\x01\x02\x03\x04\x05\x06\x07\x08\x01\x02\x03\x04\x05\x06\x07\x08";
+        assert_eq!(decode(beyond), Some((Kind::Added, Vec::new())));
     }
 
     #[test]
@@ -344,8 +423,8 @@ mod tests {
         let bytes = added(&all).unwrap();
         assert_eq!(decode(&bytes), Some((Kind::Added, all.clone())));
         assert_eq!(decode(&bytes[..bytes.len() - 1]), Some((Kind::Added, all[..2].to_vec())));
-        assert_eq!(bytes.len(), 1 + (1 + 4 + 8 + 10 + 12) + (1 + 1 + 8 + 10));
-        assert_eq!((added(&[]), decode(&[]), decode(&[4])), (None, None, None));
+        assert_eq!(bytes.len(), 1 + (1 + 4 + 8 + 12 + 12) + (1 + 1 + 8 + 12));
+        assert_eq!((added(&[]), decode(&[]), decode(&[6])), (None, None, None));
 
         let mut u = Unconfirmed::default();
         u.load(&bytes);

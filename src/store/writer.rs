@@ -1,6 +1,7 @@
 //! The one thread that writes: takes envelopes from the channel, makes batches, commits them, and answers.
 
 mod compact;
+mod leftovers;
 mod settle;
 mod time;
 mod upkeep;
@@ -142,6 +143,7 @@ pub struct Writer {
     /// The batch in hand is to be put aside, and this is why.
     aside: Option<String>,
     last_batch: LastBatch,
+    leftovers: leftovers::Leftovers,
     suspicion: Suspicion,
     /// How often damage was in the way, and what it was the last time.
     strikes: (u32, String),
@@ -165,6 +167,7 @@ impl Writer {
             compacting: compact::Compacting::new(config),
             aside: None,
             last_batch,
+            leftovers: leftovers::Leftovers::new(&config.path, config.memory_limit),
             suspicion: Suspicion::new(&config.path, Arc::clone(&metrics)),
             strikes: (0, String::new()),
             root,
@@ -315,6 +318,7 @@ impl Writer {
     fn alive(&mut self) {
         self.space.watch();
         self.keep_pace();
+        self.leftovers.look(&self.root.connection);
         self.metrics.store.writer_alive_at.set(clock::boottime());
     }
 

@@ -87,9 +87,9 @@ fn the_check_says_how_much_memory_there_may_be_and_where() {
     };
     let serial = "[[serial]]\nname = \"hub\"\nport = \"/dev/serial/by-id/x\"\nformat = \"hub-lines\"\n";
     let (out, _) = check(serial);
-    assert!(out.contains("memory: at most about 111 MB, and 0.3 MB more for each million readings stored\n"), "{out}");
+    assert!(out.contains("memory: at most about 123 MB, and 0.3 MB more for each million readings stored\n"), "{out}");
     assert!(out.contains("  the database's buffers          24.0 MB  [store] memory-limit\n"), "{out}");
     let (out, err) = check(&format!("{serial}[store]\nmemory-limit = \"64MB\"\n[memory]\nlimit = \"80MB\"\n"));
-    assert!(out.contains("memory: at most about 151 MB") && out.contains("  above 80.0 MB it sheds"), "{out}");
+    assert!(out.contains("memory: at most about 163 MB") && out.contains("  above 80.0 MB it sheds"), "{out}");
     assert!(err.contains("warning: memory.limit = \"80MB\""), "{err}");
 }

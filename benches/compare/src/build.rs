@@ -38,9 +38,10 @@ pub fn end(millions: usize) -> i64 {
     START + (millions * 1_000_000 / SERIES) as i64 * STEP
 }
 
-/// Makes those that are not there yet.
+/// Makes those that are not there yet, and measures how large one of plain readings gets.
 pub fn run() -> anyhow::Result<()> {
     make_ours()?;
+    measure_plain(sizes()[sizes().len() / 2])?;
     make_sqlite(Key::Series)?;
     make_sqlite(Key::Time)
 }
@@ -72,6 +73,20 @@ fn make_ours() -> anyhow::Result<()> {
     }
     std::fs::remove_dir_all(&work)?;
     Ok(())
+}
+
+/// The file with readings of all series at the same second, as the loop of DuckDB's Appender alone has them.
+fn measure_plain(millions: usize) -> anyhow::Result<()> {
+    let work = tempfile::tempdir_in(folder()?)?;
+    let file = work.path().join("gadwall.duckdb");
+    let names = Names::new();
+    let mut feed = Feed::open(&Feed::config(&file), Timestamp(reading(Shape::Plain, 0).1))?;
+    for at in (0..millions * 1_000_000).step_by(ROWS) {
+        feed.commit_live(names.readings(Shape::Plain, at, ROWS, true))?;
+    }
+    feed.catch_up(Timestamp::from_secs(end(millions)))?;
+    feed.close()?;
+    report(millions, "plain", &file)
 }
 
 fn make_sqlite(key: Key) -> anyhow::Result<()> {

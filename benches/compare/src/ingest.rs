@@ -34,20 +34,24 @@ const SIZES: [(usize, usize, usize); 4] =
 /// Who runs at each size: the store with times from the sender, without, with mixed values, SQLite, DuckDB alone.
 const CONTENDERS: [&str; 5] = ["ours", "ours-stamped", "ours-mixed", "sqlite", "bare"];
 
-/// All sizes and contenders in turn, several rounds.
-pub fn run() -> anyhow::Result<()> {
+/// All sizes and contenders in turn, several rounds; only some contenders where they are named.
+pub fn run(only: &[&str]) -> anyhow::Result<()> {
+    if let Some(nobody) = only.iter().find(|name| !CONTENDERS.contains(name)) {
+        bail!("nobody is called `{nobody}`: {}", CONTENDERS.join(", "));
+    }
+    let contenders: Vec<&str> = CONTENDERS.into_iter().filter(|c| only.is_empty() || only.contains(c)).collect();
     let rounds = if quick() { 2 } else { 3 };
     for (rows, full, few) in SIZES {
         let commits = if quick() { few } else { full };
-        let mut reports: Vec<Vec<Value>> = vec![Vec::new(); CONTENDERS.len()];
+        let mut reports: Vec<Vec<Value>> = vec![Vec::new(); contenders.len()];
         for round in 0..rounds {
-            for turn in 0..CONTENDERS.len() {
+            for turn in 0..contenders.len() {
                 // Another one begins each round, so that none always runs behind the same.
-                let at = (turn + round) % CONTENDERS.len();
-                reports[at].push(child(CONTENDERS[at], rows, commits)?);
+                let at = (turn + round) % contenders.len();
+                reports[at].push(child(contenders[at], rows, commits)?);
             }
         }
-        for (contender, reports) in CONTENDERS.iter().zip(&reports) {
+        for (contender, reports) in contenders.iter().zip(&reports) {
             for (figure, unit) in FIGURES {
                 let runs: Option<Vec<f64>> = reports.iter().map(|r| r[figure].as_f64()).collect();
                 let runs = runs.with_context(|| format!("a run of {contender} says nothing about {figure}"))?;

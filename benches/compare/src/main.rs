@@ -19,7 +19,7 @@ mod storage;
 
 use anyhow::bail;
 
-const USAGE: &str = "usage: compare ingest | build | queries | storage DATABASE | report PAGE";
+const USAGE: &str = "usage: compare ingest [CONTENDER...] | build | queries | storage DATABASE | report PAGE";
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -27,7 +27,7 @@ fn main() -> anyhow::Result<()> {
     // As the daemon does; the others gain by it as well.
     gadwall::budget::heap::tame();
     match words.as_slice() {
-        ["ingest"] => ingest::run(),
+        ["ingest", only @ ..] => ingest::run(only),
         ["one", rest @ ..] => ingest::one(rest),
         ["build"] => build::run(),
         ["queries"] => queries::run(),

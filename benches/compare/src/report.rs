@@ -35,8 +35,8 @@ const BUDGETS: [Budget; 15] = [
     Budget("the same, commits of 1,000", "ingest.1000.ours.written", 45.0, 33.0, "bytes"),
     Budget("without a time of their own, commits of 100", "ingest.100.ours-stamped.written", 110.0, 92.0, "bytes"),
     Budget("the same, commits of 1,000", "ingest.1000.ours-stamped.written", 60.0, 53.0, "bytes"),
-    Budget("file per reading, values without order", "ingest.1000.ours.file", 4.0, 2.5, "bytes"),
-    Budget("file per reading, five kinds of sensors, 10 M with rollups", "size.10m.ours", 4.0, 2.5, "bytes"),
+    Budget("file per reading, 10 M with rollups, all series read at once", "size.10m.plain", 4.0, 2.5, "bytes"),
+    Budget("the same, ten nodes that each send at a second of their own", "size.10m.ours", 4.0, 2.5, "bytes"),
     Budget(
         "one series, hourly with percentiles, 30 days: of SQLite's time",
         "query.10m.hourly.plain-ratio",

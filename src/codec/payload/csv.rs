@@ -30,8 +30,10 @@ use crate::codec::leaves::MAX_VALUES;
 use crate::codec::time::Local;
 use crate::reading::{DeadLetter, DeadReason, Decoded, When};
 use columns::{Column, Role};
+use shape::{is_header, looks_like_header, separator_of, single_blanks};
 
 mod columns;
+mod shape;
 pub(super) mod times;
 
 /// Cells of a row; a longer row is a dead letter.
@@ -56,6 +58,10 @@ pub struct Options {
     pub node_column: Option<String>,
     /// The columns, where the sender sends no header.
     pub columns: Option<Vec<String>>,
+    /// Whether there is a header: rows before it are dead letters, or no row is one; found out where it is `None`.
+    pub header: Option<bool>,
+    /// The separator; found out where it is `None`. Between blanks there are no empty cells.
+    pub separator: Option<u8>,
 }
 
 /// Reads rows one by one, and remembers their header: at most [`MAX_COLUMNS`] names of at most 128 bytes.
@@ -115,7 +121,7 @@ impl Rows {
             let names: Vec<&str> = names.iter().map(String::as_str).take(MAX_COLUMNS).collect();
             columns::of(&names, options.time.as_deref(), options.node_column.as_deref())
         });
-        Self { options, separator: None, header, unfit: 0 }
+        Self { separator: options.separator, options, header, unfit: 0 }
     }
 
     /// Forgets the header that was read: the port was opened again.
@@ -171,6 +177,13 @@ impl Rows {
         let first = text.lines().find(|line| commented || !(line.trim().is_empty() || line.starts_with('#')));
         let Some(first) = first else { return true };
         let separator = *self.separator.get_or_insert_with(|| separator_of(first));
+        let words;
+        let text = if separator == b' ' {
+            words = single_blanks(text);
+            &words
+        } else {
+            text
+        };
         let comments = !commented || text.contains('\n');
         // Without quotes a row is what is between separators. To build the automaton of the library takes longer than to
         // read a hundred rows.
@@ -226,10 +239,16 @@ impl Rows {
 
     /// Takes a row as the header, where it is one.
     fn take_header(&mut self, cells: &[&str]) -> bool {
-        if !is_header(cells) || self.options.columns.is_some() {
+        if !is_header(cells) || self.options.header == Some(false) {
             return false;
         }
+        if self.options.columns.is_some() {
+            // Said by the configuration and by the sender too: it is no row of texts.
+            let mut known = self.header.iter().flatten();
+            return known.any(|column| cells.iter().any(|cell| cell.eq_ignore_ascii_case(&column.own)));
+        }
         if let Some(known) = &self.header
+            && self.options.header.is_none()
             && !known.iter().any(|column| cells.contains(&&*column.own))
         {
             return false;
@@ -258,11 +277,14 @@ impl Rows {
             Some(header) => {
                 let detail = format!("{} cells: expected {} as in the header", cells.len(), header.len());
                 self.unfit += 1;
-                if self.unfit >= MAX_UNFIT && self.options.columns.is_none() {
+                if self.unfit >= MAX_UNFIT && self.options.columns.is_none() && self.options.header.is_none() {
                     self.header = None;
                     self.unfit = 0;
                 }
                 return Err((DeadReason::Malformed, detail));
+            }
+            None if self.options.header == Some(true) => {
+                return Err((DeadReason::Malformed, "expected a header before the first row".to_owned()));
             }
             None => {
                 by_place = columns::by_place(&cells, self.options.metric.as_deref(), local);
@@ -340,49 +362,6 @@ fn cells_of(record: &StringRecord) -> Vec<&str> {
     }
     // One more than the bound, so that it is noticed.
     record.iter().take(MAX_VALUES).collect()
-}
-
-/// A row of names: no numbers, times, switches or empty cells, and no cell twice.
-fn is_header(cells: &[&str]) -> bool {
-    let mut seen = std::collections::HashSet::with_capacity(cells.len());
-    // A single word is a state, unless it is a name that is known.
-    (cells.len() > 1 || cells.iter().all(|cell| names::metric_of(cell).is_some()))
-        && cells.len() <= MAX_COLUMNS
-        && cells.iter().all(|cell| {
-            cell.len() <= crate::reading::MAX_NAME
-                && cell.chars().any(char::is_alphabetic)
-                && matches!(of_text(cell), Scalar::Text(_))
-                && names::with_unit(cell).is_none()
-                && !times::is_date(cell)
-                && seen.insert(*cell)
-        })
-}
-
-/// Whether the first line of a text, behind its `#`, is a header of two columns or more.
-fn looks_like_header(text: &str) -> bool {
-    let line = text.lines().next().unwrap_or_default();
-    let separator = char::from(separator_of(line));
-    let cells: Vec<&str> = line.split(separator).map(|cell| cell.trim().trim_matches('"')).collect();
-    cells.len() > 1 && is_header(&cells)
-}
-
-/// The separator of a row: the first of `;`, tab and `,` that it has outside of quotes.
-fn separator_of(line: &str) -> u8 {
-    let mut quoted = false;
-    let mut has = [false; 2];
-    for b in line.bytes() {
-        match b {
-            b'"' => quoted = !quoted,
-            b';' if !quoted => has[0] = true,
-            b'\t' if !quoted => has[1] = true,
-            _ => {}
-        }
-    }
-    match has {
-        [true, _] => b';',
-        [_, true] => b'\t',
-        _ => b',',
-    }
 }
 
 /// What a cell means; with another separator than the comma, a comma stands for the point.

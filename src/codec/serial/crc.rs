@@ -243,6 +243,15 @@ impl Checksum {
     }
 }
 
+/// Of the same name.
+impl PartialEq for Checksum {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Checksum {}
+
 impl fmt::Debug for Checksum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name)

@@ -10,17 +10,26 @@
 //! - [`layout`]: the fields of a binary payload, written down as text.
 //! - [`nmea`], [`dsmr`], [`sds011`], [`pms`]: devices that talk by themselves.
 //! - [`mh_z19`], [`senseair_s8`]: devices that are asked.
+//! - [`format`], [`protocol`], [`stream`]: all of these by the names of the configuration, as one stream of readings.
 
 pub mod crc;
 pub mod dsmr;
+pub mod format;
 pub mod framing;
+pub mod hex;
 pub mod layout;
 pub mod mh_z19;
 pub mod nmea;
 pub mod pms;
+pub mod protocol;
 mod resync;
 pub mod sds011;
 pub mod senseair_s8;
+pub mod stream;
+
+pub use format::Format;
+pub use protocol::{Keys, Protocol};
+pub use stream::Stream;
 
 #[cfg(test)]
 mod streams;

@@ -54,12 +54,13 @@ impl Pms {
         Self { node: Arc::from(source), model, resync: Resync::default() }
     }
 
-    /// Takes bytes; a frame with a wrong sum is a dead letter, other bytes outside of frames are only counted.
+    /// Takes bytes; a frame without a reading gives an empty [`Decoded`], one with a wrong sum a dead letter; other bytes
+    /// outside of frames are only counted.
     pub fn feed(&mut self, bytes: &[u8], each: &mut impl FnMut(Decoded)) {
         let Self { node, model, resync } = self;
         resync.feed(bytes, &mut |held| judge(held), &mut |piece| match piece {
             Piece::Whole(frame) if frame.len() > 8 => each(decode(frame, node, *model)),
-            Piece::Whole(_) => {}
+            Piece::Whole(_) => each(Decoded::default()),
             Piece::Bad(detail, frame) => each(refused(DeadReason::Malformed, detail, frame)),
         });
     }
@@ -254,8 +255,8 @@ mod tests {
     #[test]
     fn answers_to_commands_are_no_readings() {
         // To "active mode" and to "passive mode".
-        assert_eq!(all(&[0x42, 0x4D, 0x00, 0x04, 0xE1, 0x01, 0x01, 0x75], Model::Plain), (vec![], 0));
-        assert_eq!(all(&[0x42, 0x4D, 0x00, 0x04, 0xE1, 0x00, 0x01, 0x74], Model::Plain), (vec![], 0));
+        assert_eq!(all(&[0x42, 0x4D, 0x00, 0x04, 0xE1, 0x01, 0x01, 0x75], Model::Plain), (vec![Decoded::default()], 0));
+        assert_eq!(all(&[0x42, 0x4D, 0x00, 0x04, 0xE1, 0x00, 0x01, 0x74], Model::Plain), (vec![Decoded::default()], 0));
     }
 
     #[test]

@@ -34,11 +34,12 @@ impl Sds011 {
         Self::default()
     }
 
-    /// Takes bytes; a frame with a wrong sum is a dead letter, other bytes outside of frames are only counted.
+    /// Takes bytes; a frame without a reading gives an empty [`Decoded`], one with a wrong sum a dead letter; other bytes
+    /// outside of frames are only counted.
     pub fn feed(&mut self, bytes: &[u8], each: &mut impl FnMut(Decoded)) {
         self.resync.feed(bytes, &mut |held| judge(held), &mut |piece| match piece {
             Piece::Whole(frame) if frame[1] == MEASUREMENT => each(decode(frame)),
-            Piece::Whole(_) => {}
+            Piece::Whole(_) => each(Decoded::default()),
             Piece::Bad(detail, frame) => each(refused(DeadReason::Malformed, detail, frame)),
         });
     }
@@ -124,7 +125,7 @@ mod tests {
         assert_eq!((got.len(), skipped), (1, 10));
         assert_eq!(got[0].dead[0].detail, "the sum in byte 8 is 0x1d, expected 0x9d");
         // The answer to "report by query" in the protocol's example.
-        assert_eq!(all(&[0xAA, 0xC5, 0x02, 0x01, 0x00, 0x00, 0xA1, 0x60, 0x04, 0xAB]), (vec![], 0));
+        assert_eq!(all(&[0xAA, 0xC5, 0x02, 0x01, 0x00, 0x00, 0xA1, 0x60, 0x04, 0xAB]), (vec![Decoded::default()], 0));
     }
 
     #[test]

@@ -46,6 +46,13 @@ fn key() -> impl Strategy<Value = &'static str> {
         "interval",
         "min",
         "stuck",
+        "unit",
+        "registers",
+        "address",
+        "function",
+        "parity",
+        "scale",
+        "na",
         "other",
     ])
 }
@@ -61,6 +68,8 @@ fn section() -> impl Strategy<Value = &'static str> {
         "[[serial]]",
         "[[mqtt]]",
         "[[mqtt.subscribe]]",
+        "[[modbus]]",
+        "[[modbus.unit]]",
         "[[quality]]",
         "[serial]",
         "[other]",

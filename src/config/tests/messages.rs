@@ -55,11 +55,11 @@ fn what_is_unknown() {
     );
     says(
         "\n[sotre]\npath = \"x\"\n",
-        "2: sotre: unknown section, expected one of: store, intake, clock, http, memory, log, serial, mqtt, quality",
+        "2: sotre: unknown section, expected one of: store, intake, clock, http, memory, log, serial, modbus, mqtt, quality",
     );
     says(
         "path = \"x\"\n",
-        "1: path: unknown key, expected one of: store, intake, clock, http, memory, log, serial, mqtt, quality",
+        "1: path: unknown key, expected one of: store, intake, clock, http, memory, log, serial, modbus, mqtt, quality",
     );
     says(
         "[clock]\n\"trust me\\n\" = 1\n",
@@ -72,7 +72,9 @@ fn what_is_unknown() {
     );
     serial_says(
         "speed = 9600",
-        "speed: unknown key, expected one of: name, port, baud, format, silence, max-line, time, node, timezone",
+        "speed: unknown key, expected one of: name, port, format, baud, data-bits, parity, stop-bits, interval, silence, \
+         max-line, framing, crc, crc-order, crc-covers, length, sync, length-bytes, length-order, length-counts, gap, max-frame, \
+         layout, time, node, columns, header, separator, model, timezone",
     );
     // The value of what looks like a password is not shown.
     mqtt_says(
@@ -82,7 +84,7 @@ fn what_is_unknown() {
     );
     subscription_says(
         "topic = \"a\"\nQoS = 1",
-        "6: mqtt[0].subscribe[0].QoS: unknown key, expected one of: topic, format, time, timezone, qos",
+        "6: mqtt[0].subscribe[0].QoS: unknown key, expected one of: topic, format, layout, time, timezone, qos",
     );
 }
 
@@ -132,6 +134,14 @@ fn durations_and_sizes() {
     mqtt_says("max-message = \"1GB\"", "max-message = \"1GB\": expected a size from \"1KiB\" to \"16MiB\"");
     mqtt_says("max-message = true", "max-message = true: expected a size with its unit, such as \"256KiB\"");
     mqtt_says("session-expiry = \"1s\"", "session-expiry = \"1s\": expected a duration from \"1m\" to \"365d\"");
+    serial_says("interval = \"5s\"", "interval = \"5s\": expected none: with format = \"hub-lines\" nothing is asked");
+    let asked = SERIAL.replace("hub-lines", "mh-z19");
+    says(
+        &format!("{asked}interval = \"9h\"\n"),
+        "5: serial[0].interval = \"9h\": expected a duration from \"1s\" to \"8h\"",
+    );
+    let short = format!("{asked}interval = \"20s\"\nsilence = \"15s\"\n");
+    says(&short, "6: serial[0].silence = \"15s\": expected more than interval");
     serial_says("silence = \"a while\"", "silence = \"a while\": expected a duration with its unit, such as \"1m\"");
 }
 
@@ -160,13 +170,15 @@ fn words() {
     );
     says(
         &SERIAL.replace("hub-lines", "nmea"),
-        "4: serial[0].format = \"nmea\": unknown format, expected \"hub-lines\" or \"json-lines\"",
+        "4: serial[0].format = \"nmea\": unknown format, expected \"hub-lines\", \"json-lines\", \"csv-lines\", \"nmea-0183\", \"dsmr-p1\", \"sds011\", \"pms\", \"mh-z19\", \"senseair-s8\", \"layout\", \"auto\", \
+         \"json\", \"number\", \"csv\", \"msgpack\", \"zigbee2mqtt\", \"tasmota\", \"shelly\", \"rtl_433\", \"theengs\", \
+         \"the-things-stack\", \"senml\", \"influx-line\" or \"ruuvi\"",
     );
     subscription_says(
         "topic = \"a\"\nformat = \"tasmotta\"",
         "6: mqtt[0].subscribe[0].format = \"tasmotta\": unknown format, expected \"auto\", \"json\", \"number\", \"csv\", \
          \"msgpack\", \"zigbee2mqtt\", \"tasmota\", \"esphome\", \"shelly\", \"rtl_433\", \"theengs\", \"the-things-stack\", \
-         \"homie\", \"senml\", \"influx-line\", \"ruuvi\" or \"sparkplug-b\"",
+         \"homie\", \"senml\", \"influx-line\", \"ruuvi\", \"sparkplug-b\" or \"layout\"",
     );
 }
 
@@ -238,7 +250,8 @@ fn what_is_missing() {
         "gadwall.toml:1: serial[0].name: missing, expected a name for the source, such as \"home\"\n\
          gadwall.toml:1: serial[0].port: missing, expected the path of a device, such as \
          \"/dev/serial/by-id/usb-Raspberry_Pi_Pico-if00\"\n\
-         gadwall.toml:1: serial[0].format: missing, expected \"hub-lines\" or \"json-lines\"\n\
+         gadwall.toml:1: serial[0].format: missing, expected how its bytes are read, such as \"json-lines\" or \
+         \"nmea-0183\"\n\
          gadwall.toml:3: mqtt[0].name: missing, expected a name for the source, such as \"home\"\n\
          gadwall.toml:3: mqtt[0].url: missing, expected the broker's address, such as \"mqtt://localhost:1883\"\n\
          gadwall.toml:4: mqtt[0].subscribe[0].topic: missing, expected a topic pattern, such as \
@@ -341,7 +354,10 @@ fn keys_that_depend_on_each_other() {
     );
     let tls = MQTT.replace("mqtt://", "mqtts://");
     says(&format!("{tls}key-file = \"k\"\n"), "5: mqtt[0].key-file = \"k\": expected a cert-file beside it");
-    serial_says("node = \"id\"", "node = \"id\": expected with format = \"json-lines\" only");
+    serial_says(
+        "node = \"id\"",
+        "node = \"id\": expected with format = \"json-lines\", \"csv-lines\", \"json\" or \"csv\" only",
+    );
 }
 
 #[test]

@@ -47,7 +47,7 @@ fn every_kind_of_key_can_be_overridden() {
     assert_eq!(config.store.keep_readings, Some(Duration::from_secs(30 * 86_400)));
     assert_eq!(config.http.listen, "127.0.0.1:0".parse().unwrap());
     assert_eq!(config.log.level, tracing::level_filters::LevelFilter::DEBUG);
-    assert_eq!((config.serial.len(), config.serial[0].baud), (1, 9_600));
+    assert_eq!((config.serial.len(), config.serial[0].uart.baud), (1, 9_600));
     assert_eq!(config.serial[0].port, PathBuf::from("/dev/other"));
     assert_eq!(config.mqtt[0].url.as_str(), "mqtt://other:99");
     let qos: Vec<u8> = config.mqtt[0].subscribe.iter().map(|s| s.qos).collect();
@@ -118,9 +118,11 @@ fn errors_name_the_variable() {
 
 #[test]
 fn a_variable_that_names_no_key_is_an_error() {
-    let sections = "known keys: store, intake, clock, http, memory, log, serial, mqtt, quality";
+    let sections = "known keys: store, intake, clock, http, memory, log, serial, modbus, mqtt, quality";
     let clock = "known keys of clock: trust, patience, synchronised-file, timezone";
-    let serial = "known keys of serial[0]: name, port, baud, format, silence, max-line, time, node, timezone";
+    let serial = "known keys of serial[0]: name, port, format, baud, data-bits, \
+         parity, stop-bits, interval, silence, max-line, framing, crc, crc-order, crc-covers, length, sync, length-bytes, \
+         length-order, length-counts, gap, max-frame, layout, time, node, columns, header, separator, model, timezone";
     for (name, known) in [
         ("GADWALL_STROE__PATH", sections),
         ("GADWALL_CLOCK", sections),

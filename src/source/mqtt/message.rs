@@ -89,27 +89,33 @@ fn decode(
     received: Received<'_>,
     local: Local,
 ) -> Result<(payload::Output, Tz), DeadLetter> {
-    let Received { topic, payload, retain } = received;
+    let Received { topic, payload: bytes, retain } = received;
     let Ok(text) = std::str::from_utf8(topic) else {
         let detail = format!("the topic `{}` is not UTF-8", shown(&String::from_utf8_lossy(topic)));
-        return Err(DeadLetter::new(DeadReason::NotUtf8, detail, payload));
+        return Err(DeadLetter::new(DeadReason::NotUtf8, detail, bytes));
     };
     let found = subscriptions.iter().find_map(|s| Some((s, s.topic.captures(text)?)));
     let Some((subscription, captures)) = found else {
         let detail = format!("no pattern of `subscribe` matches `{}`", shown(text));
-        return Err(DeadLetter::new(DeadReason::UnmatchedTopic, detail, payload));
+        return Err(DeadLetter::new(DeadReason::UnmatchedTopic, detail, bytes));
     };
     let local = Local { zone: subscription.timezone.unwrap_or(local.zone), ..local };
     let message = payload::Message {
         topic: text,
-        payload,
+        payload: bytes,
         node: captures.is_named.then_some(captures.node.as_str()),
         metric: captures.metric.as_deref(),
         time: subscription.time.as_deref(),
         local,
         retain,
     };
-    let mut output = decoders.decode(subscription.format, &message);
+    let mut output = match &subscription.layout {
+        Some(layout) => {
+            let decoded = layout.decode(bytes, &message.node_or(None));
+            payload::Output { decoded, taken_for: None, request: None }
+        }
+        None => decoders.decode(subscription.format, &message),
+    };
     // The excerpt is of the payload: only the topic says who sent it.
     for letter in &mut output.decoded.dead {
         letter.detail = format!("topic `{}`: {}", shown(text), letter.detail);

@@ -9,10 +9,10 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::outgoing::Outgoing;
 use crate::clock::Clock;
 use crate::codec::hub_lines::{BatchEnd, HubLines, Signal};
-use crate::codec::json_lines::JsonLines;
 use crate::codec::lines::{Line, Lines};
+use crate::codec::serial::{self, Stream};
 use crate::codec::time::Local;
-use crate::config::{self, SerialFormat};
+use crate::config;
 use crate::metrics::{DropReason, Metrics, Shed, SourceStatus};
 use crate::pipeline::{Closed, Intake, Refused};
 use crate::reading::{Arrival, DeadLetter, DeadReason, Decoded, Envelope, Outcome, Receipt};
@@ -34,15 +34,18 @@ pub enum Word {
 /// Decodes what the port says and keeps what it is to be told.
 #[derive(Debug)]
 pub struct Feed {
-    lines: Lines,
     format: Format,
     desk: Desk,
+    // When bytes came last.
+    last: Option<(Instant, Arrival)>,
 }
 
 #[derive(Debug)]
 enum Format {
-    Hub(Box<HubLines>),
-    Json(JsonLines),
+    /// It is answered.
+    Hub { lines: Lines, hub: Box<HubLines> },
+    /// All others.
+    Stream { stream: Box<Stream>, skipped: u64 },
 }
 
 /// Sends the contents to the store and answers the batches.
@@ -87,9 +90,12 @@ impl Feed {
         status: Arc<SourceStatus>,
         words: UnboundedSender<Word>,
     ) -> Self {
-        let format = match config.format {
-            SerialFormat::HubLines => Format::Hub(Box::default()),
-            SerialFormat::JsonLines => Format::Json(JsonLines::new(&config.name, &config.time, &config.node)),
+        let answers = config.protocol.keys().format == serial::Format::HubLines;
+        let format = if answers {
+            Format::Hub { lines: Lines::new(config.protocol.max_held()), hub: Box::default() }
+        } else {
+            let stream = Stream::new(&config.protocol, &config.name, config.timezone);
+            Format::Stream { stream: Box::new(stream), skipped: 0 }
         };
         let desk = Desk {
             zone: config.timezone.unwrap_or_else(|| clock.zone()),
@@ -100,7 +106,7 @@ impl Feed {
             words,
             limit: Limit::default(),
             out: Outgoing::default(),
-            answers: config.format == SerialFormat::HubLines,
+            answers,
             next: 0,
             failed: VecDeque::new(),
             failed_below: 0,
@@ -112,68 +118,70 @@ impl Feed {
             patience: config.silence,
             unreadable: None,
         };
-        Self { lines: Lines::new(config.max_line), format, desk }
+        Self { format, desk, last: None }
     }
 
     /// A new connection: what was half heard and not yet said belongs to the old one.
     pub(super) fn connected(&mut self) {
-        self.desk.status.skipped_bytes.add(self.lines.pending() as u64);
-        self.lines.forget();
-        if let Format::Hub(hub) = &mut self.format {
-            hub.interrupt();
-        }
+        self.forget();
         self.desk.out = Outgoing::default();
         self.desk.readable_at = Instant::now();
         self.desk.connection += 1;
         self.desk.unanswered = 0;
     }
 
-    /// Takes bytes from the port: decodes the lines that end in them and hands their contents to the store. Never waits.
+    /// What was half heard will not be heard to its end.
+    pub(super) fn forget(&mut self) {
+        let skipped = &self.desk.status.skipped_bytes;
+        match &mut self.format {
+            Format::Hub { lines, hub } => {
+                skipped.add(lines.pending() as u64);
+                lines.forget();
+                hub.interrupt();
+            }
+            Format::Stream { stream, .. } => {
+                skipped.add(stream.pending() as u64);
+                stream.forget();
+            }
+        }
+        self.last = None;
+    }
+
+    /// Takes bytes from the port: decodes the frames that end in them and hands their contents to the store. Never waits.
     ///
     /// # Errors
     /// [`Closed`] when the store takes no more.
     pub fn read(&mut self, bytes: &[u8]) -> Result<(), Closed> {
-        let Self { lines, format, desk } = self;
-        let arrival = desk.clock.now();
-        let mut content = Decoded::default();
-        let dead_before = desk.status.dead.get();
-        let mut frames = 0;
-        lines.feed(bytes, &mut |line| {
-            frames += 1;
-            match line {
-                Line::TooLong { head, len } => {
-                    desk.status.skipped_bytes.add(len as u64);
-                    let detail = format!("a line of {len} bytes is over the limit of `max-line`");
-                    content.dead.push(DeadLetter::new(DeadReason::TooLong, detail, head));
-                }
-                Line::Whole(line) => match format {
-                    Format::Hub(hub) => {
-                        hub.tag(desk.next);
-                        hub.line(line, &mut content, &mut |content, signal| match signal {
-                            Signal::AskTime => desk.ask_time(),
-                            Signal::BatchEnd(end) => {
-                                desk.send(std::mem::take(content), arrival);
-                                desk.batch_end(end, arrival);
-                            }
-                            Signal::Error(text) => {
-                                tracing::debug!(source = %desk.status.name, text, "the hub complains");
-                            }
-                        });
-                    }
-                    Format::Json(json) => {
-                        let local = Local { zone: desk.zone, arrival: arrival.trusted.then_some(arrival.at) };
-                        let Decoded { readings, events, dead } = json.line(line, local);
-                        content.readings.extend(readings);
-                        content.events.extend(events);
-                        content.dead.extend(dead);
-                    }
-                },
+        let arrival = self.desk.clock.now();
+        self.last = Some((Instant::now(), arrival));
+        match &mut self.format {
+            Format::Hub { lines, hub } => self.desk.hub(lines, hub, bytes, arrival),
+            Format::Stream { stream, skipped } => {
+                self.desk.stream(stream, skipped, arrival, |stream, local, mut each| {
+                    stream.feed(bytes, local, &mut each);
+                });
             }
-        });
-        desk.send(content, arrival);
-        desk.status.frames.add(frames);
-        desk.made_sense(frames > desk.status.dead.get() - dead_before, Instant::now());
-        if desk.closed { Err(Closed) } else { Ok(()) }
+        }
+        if self.desk.closed { Err(Closed) } else { Ok(()) }
+    }
+
+    /// When [`Feed::idle`] is to be called, unless bytes come before; `None` where silence means nothing.
+    pub(super) fn idle_at(&self) -> Option<Instant> {
+        match (&self.format, self.last) {
+            (Format::Stream { stream, .. }, Some((last, _))) if stream.pending() > 0 => Some(last + stream.gap()?),
+            _ => None,
+        }
+    }
+
+    /// The line was silent for so long that what is held is a frame, or none.
+    ///
+    /// # Errors
+    /// [`Closed`] when the store takes no more.
+    pub(super) fn idle(&mut self) -> Result<(), Closed> {
+        if let (Format::Stream { stream, skipped }, Some((_, arrival))) = (&mut self.format, self.last) {
+            self.desk.stream(stream, skipped, arrival, |stream, local, mut each| stream.idle(local, &mut each));
+        }
+        if self.desk.closed { Err(Closed) } else { Ok(()) }
     }
 
     /// Something was dropped, and nothing has been taken since.
@@ -209,6 +217,62 @@ impl Feed {
 }
 
 impl Desk {
+    /// The hub's lines that end in these bytes.
+    fn hub(&mut self, lines: &mut Lines, hub: &mut HubLines, bytes: &[u8], arrival: Arrival) {
+        let mut content = Decoded::default();
+        let dead_before = self.status.dead.get();
+        let mut frames = 0;
+        lines.feed(bytes, &mut |line| {
+            frames += 1;
+            match line {
+                Line::TooLong { head, len } => {
+                    self.status.skipped_bytes.add(len as u64);
+                    let detail = format!("a line of {len} bytes is over the limit of `max-line`");
+                    content.dead.push(DeadLetter::new(DeadReason::TooLong, detail, head));
+                }
+                Line::Whole(line) => {
+                    hub.tag(self.next);
+                    hub.line(line, &mut content, &mut |content, signal| match signal {
+                        Signal::AskTime => self.ask_time(),
+                        Signal::BatchEnd(end) => {
+                            self.send(std::mem::take(content), arrival);
+                            self.batch_end(end, arrival);
+                        }
+                        Signal::Error(text) => {
+                            tracing::debug!(source = %self.status.name, text, "the hub complains");
+                        }
+                    });
+                }
+            }
+        });
+        self.send(content, arrival);
+        self.status.frames.add(frames);
+        self.made_sense(frames > self.status.dead.get() - dead_before, Instant::now());
+    }
+
+    /// The frames that `call` finds; `skipped` is what the stream had skipped before.
+    fn stream(
+        &mut self,
+        stream: &mut Stream,
+        skipped: &mut u64,
+        arrival: Arrival,
+        call: impl FnOnce(&mut Stream, Local, &mut dyn FnMut(Decoded)),
+    ) {
+        let local = Local { zone: self.zone, arrival: arrival.trusted.then_some(arrival.at) };
+        let mut content = Decoded::default();
+        let (mut frames, mut sense) = (0, false);
+        call(stream, local, &mut |decoded| {
+            frames += 1;
+            sense |= decoded.dead.is_empty() || !decoded.readings.is_empty() || !decoded.events.is_empty();
+            content.append(decoded);
+        });
+        self.send(content, arrival);
+        self.status.frames.add(frames);
+        self.status.skipped_bytes.add(stream.skipped() - *skipped);
+        *skipped = stream.skipped();
+        self.made_sense(sense, Instant::now());
+    }
+
     fn ask_time(&mut self) {
         if self.clock.trusted() {
             self.out.ask_time();
@@ -356,9 +420,9 @@ impl Desk {
         if unreadable != self.unreadable.is_some() {
             self.unreadable = unreadable.then_some(now);
             if unreadable {
-                tracing::warn!(source = %self.status.name, "bytes come, and no line of them makes sense: is the baud rate right?");
+                tracing::warn!(source = %self.status.name, "bytes come, and nothing of them makes sense: is the baud rate right?");
             } else {
-                tracing::info!(source = %self.status.name, "lines make sense again");
+                tracing::info!(source = %self.status.name, "what comes makes sense again");
             }
             self.show_problems();
         }

@@ -5,7 +5,8 @@
 pub mod feed;
 mod open;
 mod outgoing;
-mod wire;
+mod poll;
+pub(super) mod wire;
 
 use std::io;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use feed::{Feed, Word};
+use poll::Poll;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
@@ -57,7 +59,7 @@ pub async fn run(
 ) -> Result<(), Closed> {
     let mut port = Port::new(&config, intake, clock, metrics, status, stop);
     loop {
-        let Some(opened) = port.open(config.baud).await else { return Ok(()) };
+        let Some(opened) = port.open(config.uart).await else { return Ok(()) };
         match opened {
             Ok(mut wire) => {
                 port.opened();
@@ -98,6 +100,8 @@ struct Port {
     // How long a stop waits; shorter in tests.
     drain: Duration,
     feed: Feed,
+    // Of a device that has to be asked.
+    poll: Option<Poll>,
     words: UnboundedReceiver<Word>,
     status: Arc<SourceStatus>,
     stop: watch::Receiver<bool>,
@@ -120,6 +124,7 @@ impl Port {
             path: config.port.clone(),
             silence: config.silence,
             drain: DRAIN,
+            poll: Poll::new(config.protocol.keys().format, config.interval, Instant::now()),
             feed: Feed::new(config, intake, clock, metrics, Arc::clone(&status), tx),
             words,
             status,
@@ -130,8 +135,8 @@ impl Port {
     }
 
     /// Opens the port, however long the driver takes; `None` when the daemon stops.
-    async fn open(&mut self, baud: u32) -> Option<Result<Wire, String>> {
-        let mut opening = match Opening::begin(self.path.clone(), baud) {
+    async fn open(&mut self, uart: config::Uart) -> Option<Result<Wire, String>> {
+        let mut opening = match Opening::begin(self.path.clone(), uart) {
             Ok(opening) => opening,
             Err(reason) => return Some(Err(reason)),
         };
@@ -208,12 +213,17 @@ impl Port {
         let mut stalled_at = None;
         let mut drained_by = None;
         self.feed.connected();
+        if let Some(poll) = &mut self.poll {
+            poll.connected(Instant::now());
+        }
         loop {
             self.feed.tell_time();
             if drained_by.is_some() && self.feed.is_answered() {
                 return Ok(Gone::Stop);
             }
             let writing = !self.feed.out().is_empty();
+            let idle_at = self.feed.idle_at().map(Instant::from_std);
+            let ask_at = self.poll.as_ref().map(Poll::at);
             let stalled = if writing { *stalled_at.get_or_insert_with(|| after(STALLED)) } else { silent_at };
             tokio::select! {
                 biased;
@@ -249,10 +259,33 @@ impl Port {
                     Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                     Err(e) => return Ok(self.gone(lost(&e))),
                 },
+                // Behind the reading: what has come already was no silence.
+                () = sleep_until(idle_at.unwrap_or(silent_at)), if idle_at.is_some() => match self.feed.idle() {
+                    Err(Closed) if !*self.stop.borrow() => return Err(Closed),
+                    _ => {}
+                },
+                () = sleep_until(ask_at.unwrap_or(silent_at)), if ask_at.is_some() && drained_by.is_none() => self.ask(),
                 () = sleep_until(silent_at), if drained_by.is_none() => return Ok(Gone::Silent),
                 () = sleep(LOOK), if self.feed.is_dropping() => self.feed.look(),
             }
         }
+    }
+
+    /// It is time to ask the device, unless what it says would have to be dropped.
+    fn ask(&mut self) {
+        let Some(poll) = &mut self.poll else { return };
+        if self.feed.is_dropping() {
+            poll.pass(Instant::now());
+            return;
+        }
+        let turn = poll.turn(self.status.readings.get(), Instant::now());
+        if turn.begins {
+            self.feed.forget();
+        }
+        if turn.missed {
+            self.status.unanswered.inc();
+        }
+        self.feed.out().ask(turn.bytes);
     }
 
     /// The port is lost, which in the middle of a stop does not matter any more.
@@ -261,9 +294,10 @@ impl Port {
     }
 }
 
-fn lost(error: &io::Error) -> String {
+/// Why a port cannot be read or written any more, for a person.
+pub(super) fn lost(error: &io::Error) -> String {
     // EIO is what the kernel says of a device that is not there any more.
-    if error.raw_os_error() == Some(libc::EIO) {
+    if error.raw_os_error() == Some(libc::EIO) || error.kind() == io::ErrorKind::UnexpectedEof {
         "it was unplugged, or its other end was closed".into()
     } else if let Some(hangs) = error.get_ref().and_then(|e| e.downcast_ref::<Hangs>()) {
         hangs.to_string()
@@ -273,7 +307,7 @@ fn lost(error: &io::Error) -> String {
 }
 
 /// Ends when the daemon stops.
-async fn stopped(stop: &mut watch::Receiver<bool>) {
+pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
     // An error means that the sender is gone, and with it whoever could say stop.
     let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -5,19 +5,26 @@ use std::path::Path;
 
 use tokio_serial::{ClearBuffer, DataBits, ErrorKind, FlowControl, Parity, SerialPort, SerialStream, StopBits};
 
-/// Opens the port with 8 data bits, no parity and 1 stop bit, for this process alone. Blocks for as long as the driver
+use crate::config::{self, Uart};
+
+/// Opens the port for this process alone. Blocks for as long as the driver
 /// likes; inside of the runtime that is to read it.
 ///
 /// # Errors
 /// Why it cannot be opened, in words for a person.
-pub(super) fn open(path: &Path, baud: u32) -> Result<SerialStream, String> {
+pub(super) fn open(path: &Path, uart: Uart) -> Result<SerialStream, String> {
     let Some(name) = path.to_str() else {
         return Err("its path is not UTF-8".to_owned());
     };
-    let builder = tokio_serial::new(name, baud)
-        .data_bits(DataBits::Eight)
-        .parity(Parity::None)
-        .stop_bits(StopBits::One)
+    let parity = match uart.parity {
+        config::Parity::None => Parity::None,
+        config::Parity::Even => Parity::Even,
+        config::Parity::Odd => Parity::Odd,
+    };
+    let builder = tokio_serial::new(name, uart.baud)
+        .data_bits(if uart.data_bits == 7 { DataBits::Seven } else { DataBits::Eight })
+        .parity(parity)
+        .stop_bits(if uart.stop_bits == 2 { StopBits::Two } else { StopBits::One })
         .flow_control(FlowControl::None)
         .exclusive(true);
     SerialStream::open(&builder).map_err(|e| reason(path, &e))
@@ -65,11 +72,11 @@ mod tests {
     fn what_cannot_be_opened_is_explained() {
         on_runtime(async {
             let folder = tempfile::tempdir().unwrap();
-            let missing = open(&folder.path().join("ttyNONE"), 115_200).unwrap_err();
+            let missing = open(&folder.path().join("ttyNONE"), Uart::default()).unwrap_err();
             assert_eq!(missing, "it does not exist; is the device plugged in?");
             let file = folder.path().join("file");
             std::fs::write(&file, "").unwrap();
-            assert_eq!(open(&file, 115_200).unwrap_err(), "it is not a serial port");
+            assert_eq!(open(&file, Uart::default()).unwrap_err(), "it is not a serial port");
         });
     }
 
@@ -77,10 +84,10 @@ mod tests {
     fn a_port_in_use_is_told_apart_from_a_missing_one_and_free_after_its_close() {
         on_runtime(async {
             let pty = super::super::tests::Pty::new();
-            let first = open(&pty.slave(), 115_200).unwrap();
-            assert_eq!(open(&pty.slave(), 115_200).unwrap_err(), "it is in use by another program");
+            let first = open(&pty.slave(), Uart::default()).unwrap();
+            assert_eq!(open(&pty.slave(), Uart::default()).unwrap_err(), "it is in use by another program");
             close(first, true);
-            open(&pty.slave(), 115_200).unwrap();
+            open(&pty.slave(), Uart::default()).unwrap();
         });
     }
 

@@ -1,4 +1,4 @@
-//! The lines that wait to be written to the hub.
+//! What waits to be written: lines for the hub, questions to a device.
 
 use chrono::NaiveDateTime;
 
@@ -43,6 +43,13 @@ impl Outgoing {
             self.bytes.extend_from_slice(line.as_bytes());
         }
         room
+    }
+
+    /// Asks a device; nothing where it has not taken what it was asked before.
+    pub(super) fn ask(&mut self, request: &[u8]) {
+        if self.bytes.len() + request.len() <= MAX_WAITING {
+            self.bytes.extend_from_slice(request);
+        }
     }
 
     /// What is to be written next.

@@ -9,7 +9,8 @@ use rustix::termios::{OptionalActions, tcgetattr, tcsetattr};
 use super::*;
 use crate::clock::stepped::Stepped;
 use crate::codec::hub_lines::Answer;
-use crate::config::{SerialFormat, Trust};
+use crate::codec::serial::{Format, Keys, Protocol};
+use crate::config::Trust;
 use crate::metrics::DropReason;
 use crate::pipeline::{Carried, Item, Outlet, channel};
 use crate::reading::{DeadReason, Outcome, Timestamp, When};
@@ -303,8 +304,8 @@ fn the_time_that_is_told_and_the_times_without_a_zone_are_of_the_sources_zone() 
         pty.say("GET_DATETIME\n");
         assert_eq!(pty.next_line().await, "DATETIME 2025-10-26 02:30:00 0");
         let mut port = Pty::new();
-        let format = SerialFormat::JsonLines;
-        let config = config::Serial { name: "probe".into(), format, timezone, ..hub(port.slave()) };
+        let protocol = Protocol::of(Format::JsonLines);
+        let config = config::Serial { name: "probe".into(), protocol, timezone, ..hub(port.slave()) };
         let (other, _) = rig.run(config);
         let mut stored = Vec::new();
         for _ in 0..2 {
@@ -376,7 +377,8 @@ fn noise_is_counted_and_the_next_line_is_whole() {
     on_runtime(async {
         let rig = Rig::new(20_000);
         let mut pty = Pty::new();
-        let (task, status) = rig.run(config::Serial { max_line: 100, ..hub(pty.slave()) });
+        let limited = Protocol::new(Keys { max_line: Some(100), ..Keys::default() }).unwrap();
+        let (task, status) = rig.run(config::Serial { protocol: limited, ..hub(pty.slave()) });
         for _ in 0..3 {
             pty.say("\x00\x01noise\n");
             pty.say(b"SENSOR_DATA 3 7 TEMP \xff\xfe\n");
@@ -431,7 +433,8 @@ fn json_lines_are_stored_and_nothing_is_answered() {
     on_runtime(async {
         let rig = Rig::new(20_000);
         let mut pty = Pty::new();
-        let config = config::Serial { name: "probe".into(), format: SerialFormat::JsonLines, ..hub(pty.slave()) };
+        let config =
+            config::Serial { name: "probe".into(), protocol: Protocol::of(Format::JsonLines), ..hub(pty.slave()) };
         let (task, status) = rig.run(config);
         pty.say("{\"node\":\"shed\",\"t\":21.5}\r\nGET_DATETIME\n");
         until("the dead line", || (status.dead.get() == 1).then_some(())).await;

@@ -16,13 +16,14 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use tokio_serial::SerialStream;
 
 use super::open;
+use crate::config::Uart;
 
 /// Bytes read at once, and bytes that may be on their way between the port and its source in each direction; what the
 /// kernel holds for a port.
-pub(super) const CHUNK: usize = 4_096;
+pub(in crate::source) const CHUNK: usize = 4_096;
 
 /// How long a driver may take over one call before that is told.
-pub(super) const HANGS: Duration = Duration::from_secs(10);
+pub(in crate::source) const HANGS: Duration = Duration::from_secs(10);
 
 /// How often is looked whether it has.
 const LOOK: Duration = Duration::from_secs(1);
@@ -38,7 +39,7 @@ enum Call {
 
 /// A driver has not come back from a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Hangs(Call);
+pub(in crate::source) struct Hangs(Call);
 
 impl fmt::Display for Hangs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,19 +87,19 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// The thread of a port. Where it is dropped the thread goes on until the driver comes back, and ends with the process.
 #[derive(Debug)]
-pub(super) struct Thread {
+pub(in crate::source) struct Thread {
     shared: Arc<Shared>,
     ended: oneshot::Receiver<()>,
 }
 
 impl Thread {
     /// What the driver does not come back from at present.
-    pub(super) fn hangs(&self) -> Option<Hangs> {
+    pub(in crate::source) fn hangs(&self) -> Option<Hangs> {
         self.shared.hangs()
     }
 
     /// Ends when the thread has: nobody holds the device any more.
-    pub(super) async fn ended(&mut self) {
+    pub(in crate::source) async fn ended(&mut self) {
         // It sends nothing: its end drops the sender.
         let _ = (&mut self.ended).await;
     }
@@ -106,18 +107,18 @@ impl Thread {
 
 /// A port that is being opened.
 #[derive(Debug)]
-pub(super) struct Opening {
+pub(in crate::source) struct Opening {
     near: DuplexStream,
     opened: oneshot::Receiver<Result<(), String>>,
-    pub(super) thread: Thread,
+    pub(in crate::source) thread: Thread,
 }
 
 impl Opening {
-    /// Starts a thread that opens the port with 8 data bits, no parity and 1 stop bit, for this process alone.
+    /// Starts a thread that opens the port for this process alone.
     ///
     /// # Errors
     /// Why there is no thread, in words for a person.
-    pub(super) fn begin(path: PathBuf, baud: u32) -> Result<Self, String> {
+    pub(in crate::source) fn begin(path: PathBuf, uart: Uart) -> Result<Self, String> {
         let (near, far) = tokio::io::duplex(CHUNK);
         let shared = Arc::new(Shared::default());
         let (tell, opened) = oneshot::channel();
@@ -127,14 +128,14 @@ impl Opening {
             .name("port".into())
             .spawn(move || {
                 let _alive = alive;
-                carry(&path, baud, far, &shared, tell);
+                carry(&path, uart, far, &shared, tell);
             })
             .map_err(|e| format!("there is no thread for it: {e}"))?;
         Ok(Self { near, opened, thread })
     }
 
     /// Ends when the driver has come back.
-    pub(super) async fn opened(&mut self) -> Result<(), String> {
+    pub(in crate::source) async fn opened(&mut self) -> Result<(), String> {
         match (&mut self.opened).await {
             Ok(result) => result,
             Err(_) => Err("opening it failed inside the gateway".into()),
@@ -142,7 +143,7 @@ impl Opening {
     }
 
     /// The open port, after [`Self::opened`].
-    pub(super) fn wire(self) -> Wire {
+    pub(in crate::source) fn wire(self) -> Wire {
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Wire { near: self.near, look, thread: self.thread }
@@ -151,7 +152,7 @@ impl Opening {
 
 /// An open port. Reading and writing fail with [`Hangs`] when its driver does not come back from a call.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(in crate::source) struct Wire {
     near: DuplexStream,
     look: Interval,
     thread: Thread,
@@ -160,7 +161,7 @@ pub(super) struct Wire {
 impl Wire {
     /// Lets the thread close the port. `discard` drops what has not been sent, or a dead device would hold the close for
     /// up to 30 s.
-    pub(super) fn close(self, discard: bool) -> Thread {
+    pub(in crate::source) fn close(self, discard: bool) -> Thread {
         if discard {
             self.thread.shared.discard.store(true, Ordering::Release);
             self.thread.shared.discarded.notify_one();
@@ -206,7 +207,7 @@ impl AsyncWrite for Wire {
 }
 
 /// The life of the thread: opens, carries bytes in both directions until the port or its source has ended, and closes.
-fn carry(path: &Path, baud: u32, far: DuplexStream, shared: &Shared, tell: oneshot::Sender<Result<(), String>>) {
+fn carry(path: &Path, uart: Uart, far: DuplexStream, shared: &Shared, tell: oneshot::Sender<Result<(), String>>) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -215,7 +216,7 @@ fn carry(path: &Path, baud: u32, far: DuplexStream, shared: &Shared, tell: onesh
         }
     };
     runtime.block_on(async {
-        let mut port = match shared.during(Call::Open, || open::open(path, baud)) {
+        let mut port = match shared.during(Call::Open, || open::open(path, uart)) {
             Ok(port) => port,
             Err(reason) => {
                 let _ = tell.send(Err(reason));

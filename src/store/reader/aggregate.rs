@@ -4,6 +4,8 @@
 //! One call answers for a few buckets, in one transaction: a rollup, the mark that it is out of date, and the readings
 //! that it was made of are those of one moment.
 
+mod state;
+
 use std::collections::{BTreeMap, HashMap};
 
 use duckdb::{Connection, Row};
@@ -12,32 +14,12 @@ use super::buckets::cell_of;
 use super::cells::{Aggregate, Cell, End};
 use super::pieces::{MadeFrom, Marks, Need, Piece, Sources, Table};
 use super::question::{Found, GroupBy, Question, Slice};
+use state::State;
+pub(super) use state::marks;
+
 use super::{Selection, literal, percentiles};
 use crate::reading::Timestamp;
 use crate::zone::{self, DAY, HOUR, Tz};
-
-/// Buckets out of date that are looked at one by one; behind as many, all are.
-const MAX_DIRTY: usize = 256;
-
-/// What `meta` says about the rollups.
-pub(super) fn marks(connection: &Connection) -> duckdb::Result<Marks> {
-    let mut marks = Marks::default();
-    let mut found = connection.prepare("SELECT key, value FROM g.meta")?;
-    for row in found.query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, Option<String>>(1)?)))? {
-        let (key, Some(value)) = row? else { continue };
-        let time = value.parse().ok().map(Timestamp);
-        match &*key {
-            "rolled-hours" => marks.rolled_hours = time,
-            "rolled-days" => marks.rolled_days = time,
-            "expired-before" => marks.expired_before = time,
-            "hourly-before" => marks.hourly_before = time,
-            "daily-before" => marks.daily_before = time,
-            "timezone" => marks.timezone = Some(value),
-            _ => {}
-        }
-    }
-    Ok(marks)
-}
 
 /// Answers for the buckets between `edges`, with local days of `zone`. `most` is how many values percentiles may hold in
 /// memory at once.
@@ -52,12 +34,12 @@ pub(super) fn slice(
         return Ok(Slice::default());
     }
     let mut work = Work { connection, question, edges, groups: question.grouping.texts(), cells: BTreeMap::new() };
-    let mut marks = marks(connection)?;
+    let State { mut marks, mut dirty_hours, mut dirty_days } = work.state()?;
     if question.exact {
         marks = Marks { expired_before: marks.expired_before, ..Marks::default() };
     }
-    let dirty_hours = work.dirty("dirty", HOUR, &mut marks.rolled_hours, marks.expired_before)?;
-    let mut dirty_days = work.dirty("dirty_days", 2 * DAY, &mut marks.rolled_days, marks.expired_before)?;
+    work.settle("dirty", &mut dirty_hours, &mut marks.rolled_hours, marks.expired_before)?;
+    work.settle("dirty_days", &mut dirty_days, &mut marks.rolled_days, marks.expired_before)?;
     // A day is marked only once the hour that has changed was computed again; an hour may be of two days.
     dirty_days.extend(
         dirty_hours
@@ -184,31 +166,6 @@ impl Work<'_> {
         Ok(group.map(|group| (cell, *group)))
     }
 
-    /// Buckets that are out of date for the series of the question, in order, without those whose readings are gone.
-    /// `back` is how long one may be. Where they are too many, `rolled` is taken back to the first that is left out.
-    fn dirty(
-        &self,
-        table: &str,
-        back: i64,
-        rolled: &mut Option<Timestamp>,
-        expired: Option<Timestamp>,
-    ) -> duckdb::Result<Vec<Timestamp>> {
-        if rolled.is_none() {
-            return Ok(Vec::new());
-        }
-        let start = expired.map_or(self.edges[0], |expired| expired.max(self.edges[0]));
-        let range = self.range("bucket", Timestamp(start.micros() - back), self.edges[self.edges.len() - 1]);
-        let most = MAX_DIRTY + 1;
-        let sql =
-            format!("SELECT DISTINCT epoch_us(r.bucket) AS b FROM g.{table} r WHERE {range} ORDER BY b LIMIT {most}");
-        let mut found: Vec<Timestamp> =
-            self.connection.prepare(&sql)?.query_map([], |row| row.get(0).map(Timestamp))?.collect::<Result<_, _>>()?;
-        if found.len() == most {
-            *rolled = (*rolled).min(found.pop());
-        }
-        Ok(found)
-    }
-
     /// Where days of `daily` end that are none of `zone`: when the time zone is changed, those whose readings are gone stay as
     /// they are.
     fn foreign_days(&self, zone: Tz, marks: &Marks) -> duckdb::Result<Option<Timestamp>> {
@@ -249,14 +206,20 @@ impl Work<'_> {
                 format!(" AND NOT (r.bucket >= {from} AND r.bucket < {to})")
             })
             .collect();
-        let percentiles =
-            if has_percentiles { "any_value(p50), any_value(p95), any_value(p99)" } else { "NULL, NULL, NULL" };
-        let sql = format!(
-            "SELECT k::VARCHAR, c, sum(\"count\")::BIGINT, min(\"min\"), max(\"max\"), sum(\"sum\"), sum(sum_sq), \
-             epoch_us(min(bucket)), arg_min(\"first\", bucket), epoch_us(max(bucket)), arg_max(\"last\", bucket), \
-             {percentiles} \
-             FROM (SELECT {key} AS k, {cell} AS c, r.* FROM g.{name} r{join} WHERE {range}{gaps}) GROUP BY k, c"
-        );
+        let from = format!("FROM g.{name} r{join} WHERE {range}{gaps}");
+        let sql = if has_percentiles {
+            // Each row is a cell.
+            format!(
+                "SELECT {key}::VARCHAR, {cell}, \"count\", \"min\", \"max\", \"sum\", sum_sq, epoch_us(bucket), \"first\", \
+                 epoch_us(bucket), \"last\", p50, p95, p99 {from}"
+            )
+        } else {
+            format!(
+                "SELECT k::VARCHAR, c, sum(\"count\")::BIGINT, min(\"min\"), max(\"max\"), sum(\"sum\"), sum(sum_sq), \
+                 epoch_us(min(bucket)), arg_min(\"first\", bucket), epoch_us(max(bucket)), arg_max(\"last\", bucket) \
+                 FROM (SELECT {key} AS k, {cell} AS c, r.* {from}) GROUP BY k, c"
+            )
+        };
         let parts = self.collect(&sql, |row| {
             let mut part = Cell::of_sums(row.get(2)?, (row.get(3)?, row.get(4)?), row.get(5)?, row.get(6)?);
             part.first = Some(End { at: row.get(7)?, value: row.get(8)? });

@@ -203,19 +203,25 @@ pub fn batch(addr: u16, device: u64, records: &[Record]) -> String {
     text + &format!("BATCH_COMPLETE {addr} {device} {n}\n")
 }
 
+/// The master of a raw pseudo-terminal, which does not block, and the path of its slave.
+pub(super) fn pseudo_terminal() -> (OwnedFd, PathBuf) {
+    let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudo-terminal");
+    grantpt(&master).expect("granting the pseudo-terminal");
+    unlockpt(&master).expect("unlocking the pseudo-terminal");
+    let path = PathBuf::from(ptsname(&master, Vec::new()).expect("its name").into_string().expect("UTF-8"));
+    let slave = rustix::fs::open(&path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
+        .expect("opening the pseudo-terminal");
+    let mut settings = tcgetattr(&slave).expect("its settings");
+    settings.make_raw();
+    tcsetattr(&slave, OptionalActions::Now, &settings).expect("making it raw");
+    drop(slave);
+    fcntl_setfl(&master, OFlags::RDWR | OFlags::NONBLOCK).expect("making it non-blocking");
+    (master, path)
+}
+
 impl Port {
     fn open(lines: Sender<String>) -> Self {
-        let master = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC).expect("a pseudo-terminal");
-        grantpt(&master).expect("granting the pseudo-terminal");
-        unlockpt(&master).expect("unlocking the pseudo-terminal");
-        let path = PathBuf::from(ptsname(&master, Vec::new()).expect("its name").into_string().expect("UTF-8"));
-        let slave = rustix::fs::open(&path, OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC, Mode::empty())
-            .expect("opening the pseudo-terminal");
-        let mut settings = tcgetattr(&slave).expect("its settings");
-        settings.make_raw();
-        tcsetattr(&slave, OptionalActions::Now, &settings).expect("making it raw");
-        drop(slave);
-        fcntl_setfl(&master, OFlags::RDWR | OFlags::NONBLOCK).expect("making it non-blocking");
+        let (master, path) = pseudo_terminal();
         let (master, stop) = (Arc::new(master), Arc::new(AtomicBool::new(false)));
         let reader = {
             let (master, stop) = (Arc::clone(&master), Arc::clone(&stop));

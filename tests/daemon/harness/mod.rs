@@ -3,6 +3,7 @@
 mod broker;
 mod clock;
 mod daemon;
+mod devices;
 mod hub;
 mod mqtt;
 mod shim;
@@ -11,6 +12,7 @@ mod stored;
 pub use broker::{Broker, Settings};
 pub use clock::FakeClock;
 pub use daemon::{Daemon, Setup, gadwall};
+pub use devices::{Devices, Manner, Slave, modbus_crc};
 pub use hub::{Hub, Record, batch};
 pub use mqtt::Client;
 pub use shim::{Call, Shim};

@@ -18,6 +18,9 @@ use crate::zone::Tz;
 /// Longest telegram in bytes: messages for the customer have up to five times 2048 digits.
 pub const MAX: usize = 16_384;
 
+/// How far behind a slash the identification of a telegram is looked for; it has some 30 characters.
+const MAX_FIRST_LINE: usize = 256;
+
 /// What a meter says.
 #[derive(Clone, Debug)]
 pub struct Dsmr {
@@ -116,9 +119,19 @@ impl Dsmr {
         self.forget();
     }
 
+    /// Where the telegram begins: noise on the line of its identification may hold a slash too, and then the checksum tells.
+    fn begin(&self, end: usize) -> usize {
+        let Ok(digits) = std::str::from_utf8(&self.held[end + 1..]) else { return 0 };
+        let Ok(said) = u32::from_str_radix(digits, 16) else { return 0 };
+        let line = self.held.iter().take(MAX_FIRST_LINE).take_while(|byte| **byte != b'\n').enumerate();
+        let mut slashes = line.filter(|(_, byte)| **byte == b'/').map(|(at, _)| at);
+        slashes.find(|at| self.crc.of(&self.held[*at..=end]) == said).unwrap_or(0)
+    }
+
     /// Everything up to the `!`, and the digits that came behind it.
     fn ended(&mut self, end: usize, each: &mut impl FnMut(Decoded)) {
-        let (telegram, digits) = (&self.held[..=end], &self.held[end + 1..]);
+        let from = self.begin(end);
+        let (telegram, digits) = (&self.held[from..=end], &self.held[end + 1..]);
         let said = std::str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok());
         let fault = match (digits.len(), said) {
             (0, _) if !self.checked && !telegram::has_checksum(telegram) => None,
@@ -133,10 +146,8 @@ impl Dsmr {
             return;
         }
         self.checked = !digits.is_empty();
-        let decoded = telegram::decode(telegram, &self.source, self.zone);
-        if !decoded.is_empty() {
-            each(decoded);
-        }
+        self.skipped += from as u64;
+        each(telegram::decode(telegram, &self.source, self.zone));
         self.forget();
     }
 }

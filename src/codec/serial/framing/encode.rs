@@ -2,7 +2,7 @@
 
 use super::super::Order;
 use super::stuffing::{END, cobs_encode, slip_encode};
-use super::{Counts, Framing, Rules};
+use super::{Counts, Covers, Framing, Prefix, Rules};
 
 impl Rules {
     /// The bytes of a frame with this payload; `None` where there is none: an empty payload, one that the framing cannot
@@ -30,7 +30,16 @@ impl Rules {
             frame.extend_from_slice(payload);
         }
         if let Some(check) = &self.check {
-            let over = if check.whole { frame.clone() } else { payload.to_vec() };
+            let sync = match &self.framing {
+                Framing::LengthPrefixed(Prefix { sync, .. }) | Framing::Fixed { sync, .. } => sync.len(),
+                _ => 0,
+            };
+            let over = match check.covers {
+                Covers::Payload => payload.to_vec(),
+                // A payload that is shorter than its sync bytes is none.
+                Covers::Length => frame.get(sync..)?.to_vec(),
+                Covers::Frame => frame.clone(),
+            };
             if self.framing == Framing::Lines {
                 let mut sum = Vec::new();
                 check.checksum.append(&over, check.order, &mut sum);

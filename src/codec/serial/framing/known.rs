@@ -2,7 +2,7 @@
 
 use super::super::Order;
 use super::super::resync::{Piece, Verdict};
-use super::{Counts, Fault, Frame, Framing, HEAD, Rules, checked};
+use super::{Counts, Covers, Fault, Frame, Framing, HEAD, Rules, checked};
 
 /// Whether a frame of known length begins here.
 pub fn judge(rules: &Rules, held: &[u8]) -> Verdict<Fault> {
@@ -47,7 +47,11 @@ pub fn judge(rules: &Rules, held: &[u8]) -> Verdict<Fault> {
     if held.len() < len {
         return Verdict::More;
     }
-    let from = if rules.check.as_ref().is_some_and(|check| check.whole) { 0 } else { header };
+    let from = match (rules.check.as_ref().map(|check| check.covers), header) {
+        (Some(Covers::Frame), _) | (Some(Covers::Payload), 0) => 0,
+        (Some(Covers::Length), _) => sync.len(),
+        _ => header,
+    };
     match checked(rules.check.as_ref(), &held[from..len]) {
         Ok(_) => Verdict::Whole(len),
         Err(fault) => Verdict::Bad(fault, len),

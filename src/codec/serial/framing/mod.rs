@@ -21,7 +21,7 @@ use stuffing::{END, cobs_decode, cobs_fault, slip_decode, slip_fault};
 use super::Order;
 use super::crc::Checksum;
 use super::resync::Resync;
-use crate::codec::lines::{Line, Lines};
+use crate::codec::lines::{Line, Lines, behind_noise};
 use crate::reading::{DeadLetter, DeadReason};
 
 /// Most bytes of a bad frame that are shown.
@@ -74,19 +74,31 @@ pub enum Counts {
     Frame,
 }
 
+/// What a checksum is over.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Covers {
+    /// The payload; of [`Framing::Fixed`] with the sync bytes, which belong to it.
+    #[default]
+    Payload,
+    /// The length and the payload, without the sync bytes before them; of [`Framing::Fixed`] what is behind the sync bytes.
+    Length,
+    /// All that is before it: sync bytes, length and payload.
+    Frame,
+}
+
 /// The checksum at the end of a frame.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Check {
     /// Its algorithm.
     pub checksum: Checksum,
     /// Order of its bytes.
     pub order: Order,
-    /// With a length in front: it is over sync bytes and length too, and not over the payload alone.
-    pub whole: bool,
+    /// What it is over; for the framings with sync bytes or a length.
+    pub covers: Covers,
 }
 
 /// A framing with its limits.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
     /// How frames are told apart.
     pub framing: Framing,
@@ -218,7 +230,16 @@ impl Frames {
         let Self { rules, inner, skipped, told } = self;
         match inner {
             Inner::Lines(lines) => lines.feed(bytes, &mut |line| match line {
-                Line::Whole(line) => count(line_checked(rules, line), line, skipped, each),
+                Line::Whole(line) => {
+                    let mut payload = line_checked(rules, line);
+                    let behind = behind_noise(line);
+                    if payload.is_err() && behind.len() < line.len() {
+                        // The checksum tells whether it is a whole line.
+                        payload = line_checked(rules, behind).or(payload);
+                        *skipped += if payload.is_ok() { (line.len() - behind.len()) as u64 } else { 0 };
+                    }
+                    count(payload, line, skipped, each);
+                }
                 Line::TooLong { head, len } => {
                     *skipped += len as u64;
                     each(Frame::Bad { reason: Fault::TooLong(rules.max), head, len });

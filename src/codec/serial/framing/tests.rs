@@ -31,7 +31,7 @@ fn rules(framing: Framing, max: usize) -> Rules {
 
 fn with(framing: Framing, name: &str, order: Order, max: usize) -> Rules {
     let checksum = Checksum::named(name).unwrap();
-    Rules { framing, check: Some(Check { checksum, order, whole: false }), max }
+    Rules { framing, check: Some(Check { checksum, order, covers: Covers::Payload }), max }
 }
 
 /// Frames of chunks with a silence behind each, and what was skipped.
@@ -119,6 +119,8 @@ fn lines_end_with_their_checksum_in_hex() {
     assert!(matches!(got[0], Seen::Bad(Fault::Checksum { found: 0x4B37, .. }, _, 14)), "{got:?}");
     assert_eq!(got[1], Seen::Bad(Fault::Short, b"12".to_vec(), 2));
     assert!(matches!(got[2], Seen::Bad(Fault::Checksum { found: 0xCDEF, .. }, _, 6)), "{got:?}");
+    let noise = b"\x00\xFE123456789*4B37\n";
+    assert_eq!(chunks(&rules, [noise.as_slice()], false), (vec![whole(b"123456789")], 2));
     assert_eq!(all(&rules, b"abxyzw\n"), [Seen::Bad(Fault::NoChecksum, b"abxyzw".to_vec(), 6)]);
     let little = with(Framing::Lines, "CRC-16/MODBUS", Order::Little, 32);
     assert_eq!(all(&little, b"123456789*374B\n"), [whole(b"123456789")]);
@@ -148,7 +150,7 @@ fn lengths_count_the_payload_the_rest_or_the_frame() {
         assert_eq!(rules.encode(digits).unwrap(), bytes);
     }
     let mut over_all = with(prefix(&[], false, Order::Little, Counts::Payload), "CRC-16/MODBUS", Order::Little, 32);
-    over_all.check.as_mut().unwrap().whole = true;
+    over_all.check.as_mut().unwrap().covers = Covers::Frame;
     // The Modbus request 01 03 00 02 00 01 25 CA, its first byte being the length of nothing else.
     assert_eq!(
         all(&over_all, &[1, 3, 0x20, 0x21]),
@@ -248,12 +250,17 @@ fn any_rules() -> impl Strategy<Value = Rules> {
             prefix(if sync { &[1, 0] } else { &[] }, wide, order, counts)
         }),
     ];
-    let check = proptest::option::of((0..3_usize, any::<bool>(), any::<bool>()));
+    let check = proptest::option::of((0..3_usize, any::<bool>(), 0..3_usize));
     (framing, check, 9..40_usize).prop_map(|(framing, check, max)| {
-        let check = check.map(|(name, big, whole)| Check {
+        let check = check.map(|(name, big, covers)| Check {
             checksum: Checksum::named(["CRC-8", "CRC-16/MODBUS", "CRC-32"][name]).unwrap(),
             order: if big { Order::Big } else { Order::Little },
-            whole: whole && matches!(framing, Framing::LengthPrefixed(_)),
+            covers: match framing {
+                Framing::LengthPrefixed(_) | Framing::Fixed { .. } => {
+                    [Covers::Payload, Covers::Length, Covers::Frame][covers]
+                }
+                _ => Covers::Payload,
+            },
         });
         Rules { framing, check, max }
     })

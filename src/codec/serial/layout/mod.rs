@@ -6,7 +6,7 @@
 
 mod encode;
 mod parse;
-mod scale;
+pub mod scale;
 
 use std::fmt;
 use std::sync::Arc;

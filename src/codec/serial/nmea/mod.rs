@@ -58,7 +58,7 @@ impl Nmea {
         Self { held: Vec::new(), skipped: 0, memory }
     }
 
-    /// Takes bytes; each sentence with readings, and each bad one, is one call.
+    /// Takes bytes; each sentence is one call, with an empty [`Decoded`] where it holds no reading, and so is each bad one.
     pub fn feed(&mut self, bytes: &[u8], each: &mut impl FnMut(Decoded)) {
         for &byte in bytes {
             let begins = matches!(byte, b'$' | b'!');
@@ -136,10 +136,7 @@ impl Nmea {
         let text = std::str::from_utf8(body).unwrap_or_default();
         let mut found = Found::new(&self.held);
         sentence::read(text, &mut self.memory, &mut found);
-        let decoded = found.finish();
-        if !decoded.is_empty() {
-            each(decoded);
-        }
+        each(found.finish());
         self.held.clear();
     }
 }

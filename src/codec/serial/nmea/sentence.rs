@@ -40,6 +40,7 @@ pub fn read(text: &str, memory: &mut Memory, found: &mut Found<'_>) {
         "GSV" => s.gsv(talker),
         "ZDA" => s.zda(),
         "HDT" => s.metric("heading", 1, "deg"),
+        "THS" if s.field(2) != "V" => s.metric("heading", 1, "deg"),
         "HDM" | "HDG" => s.metric("heading_magnetic", 1, "deg"),
         "ROT" if s.field(2) == "A" => s.metric("rate_of_turn", 1, "deg/min"),
         "VHW" => s.metric("water_speed", 5, "kn"),
@@ -50,10 +51,10 @@ pub fn read(text: &str, memory: &mut Memory, found: &mut Found<'_>) {
         "MDA" => s.mda(),
         "MWV" => s.mwv(),
         "MWD" => s.mwd(),
-        "DBT" => s.metric("depth", 3, "m"),
+        "DBT" => s.depth("depth"),
         "DPT" => s.metric("depth", 1, "m"),
-        "DBS" => s.metric("depth_below_surface", 3, "m"),
-        "DBK" => s.metric("depth_below_keel", 3, "m"),
+        "DBS" => s.depth("depth_below_surface"),
+        "DBK" => s.depth("depth_below_keel"),
         "XDR" => s.xdr(),
         _ => {}
     }
@@ -277,6 +278,15 @@ impl<'a> Sentence<'a, '_, '_> {
             if metric != "absolute_humidity" {
                 self.metric(metric, at, unit);
             }
+        }
+    }
+
+    /// In feet, metres and fathoms; some fill in only one.
+    fn depth(&mut self, metric: &'static str) {
+        if !self.field(3).is_empty() {
+            self.metric(metric, 3, "m");
+        } else if let Some(feet) = self.number(1) {
+            self.tell(metric, "m", feet * 0.3048);
         }
     }
 

@@ -159,6 +159,8 @@ fn weather_and_water() {
     assert_eq!(of(&["WIMWV,214.8,R,0.1,K,V"]), Vec::<String>::new());
     assert_eq!(of(&["YXMTW,17.75,C"]), ["boat water_temperature 17.75 degC"]);
     assert_eq!(of(&["SDDBT,8.1,f,2.4,M,1.3,F"]), ["boat depth 2.4 m"]);
+    assert_eq!(of(&["SDDBS,10,f,,M,,F"]), ["boat depth_below_surface 3.048 m"]);
+    assert_eq!(of(&["HETHS,77.5,A", "HETHS,77.6,V"]), ["boat heading 77.5 deg"]);
     assert_eq!(
         of(&["WIMDA,29.9870,I,1.0155,B,21.5,C,,,45.2,,9.1,C,210.0,T,205.0,M,5.8,N,3.0,M"]),
         [

@@ -160,6 +160,7 @@ pub fn subscription(topic: &str) -> Subscription {
         topic: Pattern::parse(topic).unwrap(),
         format: Format::Json,
         time: Some("time".into()),
+        layout: None,
         timezone: None,
         qos: 1,
     }
