@@ -16,16 +16,16 @@ struct Row {
     good: bool,
 }
 
+/// What fits into one cell.
+fn cell(value: &impl ToString) -> String {
+    value.to_string().trim().replace('\n', " ").replace('|', "/")
+}
+
 impl Table {
     /// A thing that is as it should be or not.
     pub fn check(&mut self, part: &str, what: &str, expected: impl ToString, found: impl ToString, good: bool) {
-        let row = Row {
-            part: part.to_owned(),
-            what: what.to_owned(),
-            expected: expected.to_string(),
-            found: found.to_string().replace('\n', " ").replace('|', "/"),
-            good,
-        };
+        let row =
+            Row { part: part.to_owned(), what: what.to_owned(), expected: cell(&expected), found: cell(&found), good };
         let mark = if row.good { "ok  " } else { "FAIL" };
         println!("{mark}  {:10} {}: {} (expected {})", row.part, row.what, row.found, row.expected);
         self.rows.push(row);
