@@ -140,6 +140,11 @@ fn may_be_state(format: Format, kind: &str) -> bool {
         Format::TheThingsStack => {
             !matches!(kind, "uplink" | "join") && !kind.starts_with("downlink_") && !kind.starts_with("decoder_")
         }
+        // `OBIS.status`, a text of a sensor; what has happened has no path.
+        Format::Tasmota => kind.contains('.'),
+        Format::Rtl433 | Format::Theengs => {
+            !super::rtl_433::names::is_action(kind) && !super::theengs::fields::is_action(kind)
+        }
         _ => false,
     }
 }

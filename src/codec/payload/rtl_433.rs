@@ -21,17 +21,18 @@
 //! - `rssi`, `snr` and `noise` (as `noise_floor`) are relative to full scale, in dB.
 //! - **Never a reading**: identity, integrity (`mic`), modulation, frequency, sequence and message numbers, raw bytes. In JSON
 //!   a text is hex or a word and never a number, whatever it looks like; only the words of switches and batteries count.
-//! - **Events**: what a remote control sends (`button`, `cmd`, `event`, ...) and other words of states.
+//! - **Events**: what a remote control sends (`button`, `cmd`, `event`, ...) and other words, which whoever decodes leaves out
+//!   until they change.
 //! - Reports of the server (`states` topics, `-M stats`) give nothing; `availability` topics are availability of the host.
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::Message;
 use super::found::{Found, refused};
 use super::recent::{Key, Recent, key};
 use super::scalar::{Scalar, of_json, of_text};
+use super::{Message, texts};
 use crate::codec::time::{Local, parse_text};
 use crate::reading::{DeadReason, Decoded, Timestamp, When};
 
@@ -249,7 +250,7 @@ impl Rtl433 {
             return found.finish();
         }
         match scalar {
-            Scalar::Text(word) => texts(&mut found, &node, (&name, &name), word, when),
+            Scalar::Text(word) => self::text(&mut found, &node, (&name, &name), word, when),
             _ if names::is_action(&name) && !matches!(scalar, Scalar::Nothing) => {
                 found.event(&node, &name, text, when);
             }
@@ -284,7 +285,7 @@ fn field(found: &mut Found<'_>, node: &Arc<str>, (name, key): (&str, &str), valu
         Value::String(text) => {
             let word = text.trim();
             if !word.is_empty() {
-                texts(found, node, (name, key), word, when);
+                self::text(found, node, (name, key), word, when);
             }
         }
         Value::Number(number) if names::is_action(key) && !measures => {
@@ -297,7 +298,7 @@ fn field(found: &mut Found<'_>, node: &Arc<str>, (name, key): (&str, &str), valu
 }
 
 /// Text of a field: a switch, a number where only a number can stand, an event, or nothing.
-fn texts(found: &mut Found<'_>, node: &Arc<str>, (name, key): (&str, &str), word: &str, when: When) {
+fn text(found: &mut Found<'_>, node: &Arc<str>, (name, key): (&str, &str), word: &str, when: When) {
     let scalar = of_text(word);
     if names::is_action(key) {
         if !matches!(scalar, Scalar::Nothing) {
@@ -308,7 +309,7 @@ fn texts(found: &mut Found<'_>, node: &Arc<str>, (name, key): (&str, &str), word
         found.value(node, name, &names::term(name), switch, when);
     } else if names::measures(key) {
         found.scalar(node, name, &names::term(name), scalar, when);
-    } else if names::is_state(key) && matches!(scalar, Scalar::Text(_)) {
+    } else if matches!(scalar, Scalar::Text(_)) && (names::is_state(key) || texts::tells(key, word)) {
         found.event(node, name, word, when);
     }
 }

@@ -10,7 +10,8 @@
 //!   index (`ds18b20_1.temperature`), or where more than one sensor of the message has the quantity (`bme280.temperature`). What
 //!   the vocabulary does not know keeps its own path (`Wifi.LinkCount`). Phases and channels are counted from 1 (`power_1`).
 //! - **Time**: `Epoch` where it is sent, or else `Time`, which has no zone unless it is told to have one: the device's local time.
-//! - **Events**: buttons and switches that are no states, what remote controls send, read tags, the reason of a restart.
+//! - **Events**: buttons and switches that are no states, what remote controls send, read tags, the reason of a restart, and other
+//!   texts of sensors (`OBIS.Status`), which whoever decodes leaves out until they change.
 //! - Replies to commands on `RESULT` are nothing but for what tells a state or what happened.
 
 use std::sync::Arc;

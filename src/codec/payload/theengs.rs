@@ -14,8 +14,8 @@
 //! - **Time**: `unixtime` or `UTCtime`, where OpenMQTTGateway is configured to send them; else the arrival.
 //! - **Names**: [`fields`]. Numbers are text in old versions. Where a value comes in degC and degF, degC counts. `hum` of 104.7 %
 //!   is stored as it is: the gateway passes on what the sensor said.
-//! - **Events**: codes of remote controls (`433toMQTT`, `IRtoMQTT`, ...: kind `code`), messages, buttons, other words of
-//!   states. `LWT`, and `state` of a device tracker, are availability.
+//! - **Events**: codes of remote controls (`433toMQTT`, `IRtoMQTT`, ...: kind `code`), messages, buttons, and other words,
+//!   which whoever decodes leaves out until they change; not those of the gateway's own state. `LWT`, and `state` of a device tracker, are availability.
 //! - A presence topic repeats `rssi` and `distance` of a device; what came a moment before is left out.
 //! - Configuration (`BTtoMQTT` without a device, `WebUItoMQTT`, `commands`, `undecoded`, `version`) gives nothing.
 
@@ -23,12 +23,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::Message;
 use super::found::{Found, refused};
 use super::recent::{Key, Recent, key};
 use super::rtl_433::{Rtl433, WINDOW};
 use super::scalar::{Scalar, of_json};
 use super::vocabulary::Term;
+use super::{Message, texts};
 use crate::codec::time::{Local, parse_text};
 use crate::reading::{DeadReason, Decoded, Timestamp, When};
 use crate::zone::Tz;
@@ -370,7 +370,9 @@ fn all(found: &mut Found<'_>, message: &Message<'_>, node: &Arc<str>, fields: &M
             Scalar::Text(word) if name == "state" && matches!(word, "online" | "offline") => {
                 found.availability(node, word == "online", when);
             }
-            Scalar::Text(word) if fields::is_event(name) => found.event(node, name, word, when),
+            Scalar::Text(word) if fields::is_event(name) || (!part.system && texts::tells(name, word)) => {
+                found.event(node, name, word, when);
+            }
             Scalar::Value(_) if fields::is_action(name) => {
                 let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
                 found.event(node, name, &text, when);

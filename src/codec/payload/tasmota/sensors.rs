@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use super::names::{self, Units};
 use super::{Status, is_numbered};
 use crate::codec::payload::fields::{cut, each_leaf, switch_of};
-use crate::codec::payload::scalar::of_json;
+use crate::codec::payload::scalar::{Scalar, of_json};
+use crate::codec::payload::texts;
 use crate::codec::payload::vocabulary::Term;
 
 /// Keys whose values tell who a device is, where it was heard, or when, and never what it measured.
@@ -58,7 +59,7 @@ impl Status<'_, '_> {
                 Value::Object(fields) => self.sensor(name, fields, units, &counts),
                 _ if is_numbered(name, "Button") || is_numbered(name, "Switch") => self.input(name, value),
                 _ => each_leaf(value, &mut name.clone(), &mut |path, leaf| {
-                    self.found.scalar(&self.node, path, &Term::unknown(path), of_json(leaf), self.when);
+                    self.leaf(path, &Term::unknown(path), leaf);
                 }),
             }
         }
@@ -95,6 +96,20 @@ impl Status<'_, '_> {
         }
     }
 
+    /// A value that the vocabulary does not know, or a text that tells something.
+    fn leaf(&mut self, path: &str, term: &Term<'_>, leaf: &Value) {
+        match of_json(leaf) {
+            Scalar::Text(text) => {
+                if texts::tells(path, text) {
+                    self.event(path, text);
+                }
+            }
+            scalar => {
+                self.found.scalar(&self.node, path, term, scalar, self.when);
+            }
+        }
+    }
+
     /// One sensor with its quantities.
     fn sensor(&mut self, name: &str, fields: &Map<String, Value>, units: Units<'_>, counts: &Counts) {
         let name = cut(name);
@@ -119,9 +134,9 @@ impl Status<'_, '_> {
                 (Some(term), _) => {
                     self.found.scalar(&self.node, &path, &term, of_json(value), self.when);
                 }
-                (None, _) => each_leaf(value, &mut path, &mut |path, leaf| {
-                    self.found.scalar(&self.node, path, &unknown(path, units), of_json(leaf), self.when);
-                }),
+                (None, _) => {
+                    each_leaf(value, &mut path, &mut |path, leaf| self.leaf(path, &unknown(path, units), leaf))
+                }
             }
         }
     }
@@ -163,7 +178,7 @@ impl Status<'_, '_> {
         if let Some(value) = fields.get("RSSI") {
             let scalar = of_json(value);
             // Zero stands for a beacon that is no longer heard.
-            if scalar != crate::codec::payload::scalar::Scalar::Value(0.0) {
+            if scalar != Scalar::Value(0.0) {
                 self.found.scalar(&node, "RSSI", &Term::named("rssi"), scalar, self.when);
             }
         }

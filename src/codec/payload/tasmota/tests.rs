@@ -171,7 +171,7 @@ fn units_are_those_that_the_message_names() {
     shows(
         "tele/t/SENSOR",
         br#"{"TX23":{"Speed":{"Act":36,"Avg":18},"Dir":{"Card":"WSW","Deg":247.5}},"SpeedUnit":"km/h"}"#,
-        &["t TX23.Dir.Deg=247.5", "t TX23.Speed.Act=10 m/s", "t TX23.Speed.Avg=5 m/s"],
+        &["t TX23.Dir.Deg=247.5", "t TX23.Speed.Act=10 m/s", "t TX23.Speed.Avg=5 m/s", "t TX23.Dir.Card: WSW"],
     );
     shows(
         "tele/t/SENSOR",
