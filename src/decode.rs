@@ -123,7 +123,8 @@ fn stream(
         writeln!(err, "byte {}: a frame that has not ended, of {held} bytes so far", bytes.len() - held)?;
     }
     let skipped = stream.skipped() + held as u64;
-    writeln!(err, "{frames} frames, {} of them bad; {skipped} of {} bytes skipped", frames - good, bytes.len())?;
+    let some = if frames == 1 { "frame" } else { "frames" };
+    writeln!(err, "{frames} {some}, {} bad; {skipped} of {} bytes skipped", frames - good, bytes.len())?;
     Ok(told.is_empty() && good > 0)
 }
 
@@ -283,13 +284,18 @@ mod tests {
         let noise = [b"\x00\x11".as_slice(), pms, &pms[..5]].concat();
         assert_eq!(
             decode(&noise),
-            (true, 12, "byte 34: a frame that has not ended, of 5 bytes so far\n1 frames, 0 of them bad; 7 of 39 bytes skipped\n".into())
+            (
+                true,
+                12,
+                "byte 34: a frame that has not ended, of 5 bytes so far\n1 frame, 0 bad; 7 of 39 bytes skipped\n"
+                    .into()
+            )
         );
         let (whole, readings, err) = decode(&[pms, &flipped].concat());
         assert_eq!((whole, readings), (false, 12));
         assert!(err.starts_with("byte 32: malformed: the sum in byte 30 is "), "{err}");
-        assert!(err.ends_with("2 frames, 1 of them bad; 32 of 64 bytes skipped\n"), "{err}");
-        assert_eq!(decode(b"\x00\x01"), (false, 0, "0 frames, 0 of them bad; 2 of 2 bytes skipped\n".into()));
+        assert!(err.ends_with("2 frames, 1 bad; 32 of 64 bytes skipped\n"), "{err}");
+        assert_eq!(decode(b"\x00\x01"), (false, 0, "0 frames, 0 bad; 2 of 2 bytes skipped\n".into()));
     }
 
     #[test]

@@ -186,12 +186,12 @@ fn source_lines(source: &Value) -> Vec<String> {
     lines.extend(notes.map(|note| format!("    {}", word(note))));
     let units = source["units"].as_array().into_iter().flatten();
     for unit in units.filter(|unit| unit["state"] == "dead") {
-        let nodes: Vec<String> = unit["nodes"].as_array().into_iter().flatten().map(word).collect();
+        let named: Vec<String> = unit["nodes"].as_array().into_iter().flatten().map(word).collect();
         let age = shown(unit["last_answer_age_s"].as_f64(), |age| format!("{} ago", span(age)));
         let id = shown(unit["unit"].as_u64(), grouped);
         lines.push(format!(
             "    unit {id} ({}) is dead, last answer {age}: {}",
-            nodes.join(", "),
+            named.join(", "),
             word(&unit["reason"])
         ));
     }

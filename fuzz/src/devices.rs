@@ -4,9 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use gadwall::codec::payload::MAX_VALUES;
-use gadwall::codec::serial::protocol::Kind;
-use gadwall::codec::serial::{Format, Keys, Order, Protocol, Stream};
-use gadwall::codec::time::Local;
 use gadwall::codec::serial::crc::Checksum;
 use gadwall::codec::serial::dsmr::{self, Dsmr};
 use gadwall::codec::serial::framing::{Check, Counts, Covers, Frame, Frames, Framing, Prefix, Rules};
@@ -14,8 +11,11 @@ use gadwall::codec::serial::layout::Layout;
 use gadwall::codec::serial::mh_z19::MhZ19;
 use gadwall::codec::serial::nmea::{self, Nmea};
 use gadwall::codec::serial::pms::{Model, Pms};
+use gadwall::codec::serial::protocol::Kind;
 use gadwall::codec::serial::sds011::Sds011;
 use gadwall::codec::serial::senseair_s8::SenseairS8;
+use gadwall::codec::serial::{Format, Keys, Order, Protocol, Stream};
+use gadwall::codec::time::Local;
 use gadwall::reading::{Decoded, MAX_EXCERPT, MAX_NAME};
 
 /// Framing: four bytes choose the rules, the others are the stream. The cut into chunks does not matter; no payload is over
@@ -41,7 +41,11 @@ pub fn framing(input: &[u8]) {
     let name = [None, Some("CRC-8"), Some("CRC-16/MODBUS"), Some("CRC-32")][usize::from(options >> 5 & 3)];
     let covers = match framing {
         Framing::LengthPrefixed(_) | Framing::Fixed { .. } if options & 0x80 != 0 => {
-            if kind & 0x80 == 0 { Covers::Frame } else { Covers::Length }
+            if kind & 0x80 == 0 {
+                Covers::Frame
+            } else {
+                Covers::Length
+            }
         }
         _ => Covers::Payload,
     };

@@ -64,7 +64,11 @@ pub fn json_lines(input: &[u8]) {
 }
 
 pub(crate) fn within_limits(decoded: &Decoded, longest_detail: usize) {
-    assert!(decoded.readings.len() <= MAX_VALUES && decoded.dead.len() <= MAX_VALUES + 1 && decoded.events.len() <= MAX_VALUES + 1);
+    assert!(
+        decoded.readings.len() <= MAX_VALUES
+            && decoded.dead.len() <= MAX_VALUES + 1
+            && decoded.events.len() <= MAX_VALUES + 1
+    );
     for reading in &decoded.readings {
         assert!(reading.value.is_finite());
         assert!(is_name(&reading.node) && is_name(&reading.metric), "{reading:?}");

@@ -23,7 +23,14 @@ pub fn message(input: &[u8]) {
         .split(' ')
         .filter_map(|word| {
             let (text, time) = word.strip_prefix('!').map_or((word, None), |text| (text, Some("time".to_owned())));
-            Some(Subscription { topic: Pattern::parse(text).ok()?, format: Format::Json, time, layout: None, timezone: None, qos: 1 })
+            Some(Subscription {
+                topic: Pattern::parse(text).ok()?,
+                format: Format::Json,
+                time,
+                layout: None,
+                timezone: None,
+                qos: 1,
+            })
         })
         .collect();
 

@@ -100,6 +100,22 @@ fn whole(line: &[u8], each: &mut impl FnMut(Line<'_>)) {
     }
 }
 
+/// A line of text without the bytes before it that are none: what a microcontroller sends while it starts has no end of a
+/// line. Where such bytes stand in the middle it is left as it is.
+pub fn behind_noise(line: &[u8]) -> &[u8] {
+    let mut rest = line;
+    while let Some(first) = rest.first() {
+        // A letter of several bytes begins with one of these.
+        let letter = matches!(first, 0xC2..=0xF4)
+            && (2..=4).any(|len| rest.get(..len).is_some_and(|bytes| std::str::from_utf8(bytes).is_ok()));
+        if letter || matches!(first, b'\t' | b' '..=b'~') {
+            break;
+        }
+        rest = &rest[1..];
+    }
+    if rest.is_empty() { line } else { rest }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -125,7 +125,12 @@ fn unit(
         order: order.unwrap_or_default(),
     };
     let registers = all(registers, |section| register(section, &defaults, known));
-    (node?, interval?, function?, kind?, order?);
+    // Each of them has its default above, if it is wrong: its registers are read all the same.
+    node?;
+    interval?;
+    function?;
+    kind?;
+    order?;
     Some(Unit { id: id?, gap: gap?, registers: registers? })
 }
 

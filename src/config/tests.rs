@@ -83,6 +83,7 @@ fn the_example_shows_every_default() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one value for each key")]
 fn the_uncommented_example_holds_every_key() {
     let example = uncommented_example();
     let config = parsed(&example);

@@ -148,12 +148,12 @@ pub(super) struct Source {
     /// Messages of topics that are not among them, because the list is full.
     pub(super) formats_others: u64,
     /// The devices that it asks, by their addresses.
-    pub(super) units: Vec<Unit>,
+    pub(super) units: Vec<Asked>,
 }
 
 /// A device of a bus.
 #[derive(Clone, Debug, Serialize)]
-pub(super) struct Unit {
+pub(super) struct Asked {
     pub(super) unit: u8,
     pub(super) nodes: Vec<String>,
     pub(super) state: &'static str,
@@ -339,12 +339,12 @@ impl Source {
             acked: source.acked.get(),
             refused: source.refused.get(),
             unanswered: source.unanswered.get(),
-            units: source.units.all().into_iter().map(|(id, unit)| Unit::now(id, unit)).collect(),
+            units: source.units.all().into_iter().map(|(id, unit)| Asked::now(id, unit)).collect(),
         }
     }
 }
 
-impl Unit {
+impl Asked {
     fn now(id: u8, unit: UnitStatus) -> Self {
         Self {
             unit: id,

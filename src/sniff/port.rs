@@ -203,11 +203,8 @@ fn try_one(heard: &Heard, keys: Keys) -> Option<Found> {
     };
     let mut each = |decoded: crate::reading::Decoded| {
         found.readings += decoded.readings.len() as u64;
-        if decoded.dead.is_empty() {
-            found.good += 1
-        } else {
-            found.bad += 1
-        }
+        let count = if decoded.dead.is_empty() { &mut found.good } else { &mut found.bad };
+        *count += 1;
         if let Some(reading) = decoded.readings.first() {
             let unit = reading.unit.as_deref().unwrap_or_default();
             let text = format!("{} {} {} {unit}", reading.node, reading.metric, reading.value);

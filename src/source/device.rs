@@ -44,7 +44,7 @@ impl Device {
                     self.status.connects.inc();
                     return Some(wire);
                 }
-                Err(reason) => self.down(reason),
+                Err(reason) => self.down(&reason),
             }
             self.pause().await?;
         }
@@ -66,7 +66,7 @@ impl Device {
 
     /// Closes a port that was lost, and waits until nobody holds it; `None` when the daemon stops.
     pub(super) async fn lose(&mut self, wire: Wire, error: &io::Error) -> Option<()> {
-        self.down(lost(error));
+        self.down(&lost(error));
         let mut thread: Thread = wire.close(true);
         loop {
             tokio::select! {
@@ -103,15 +103,15 @@ impl Device {
         }
     }
 
-    fn down(&self, reason: String) {
-        if self.status.set_state(SourceState::Down(reason.clone())) {
+    fn down(&self, reason: &str) {
+        if self.status.set_state(SourceState::Down(reason.to_owned())) {
             tracing::warn!(source = %self.status.name, port = %self.path.display(), "the port is down: {reason}");
         }
     }
 
     fn hangs(&self, hangs: Option<Hangs>) {
         if let Some(hangs) = hangs {
-            self.down(hangs.to_string());
+            self.down(&hangs.to_string());
         }
     }
 

@@ -23,7 +23,7 @@ const PIECE: Duration = Duration::from_millis(20);
 /// How often is looked whether it is enough.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long a sensor may take to answer.
-const ANSWER: Duration = Duration::from_millis(1_000);
+const ANSWER: Duration = Duration::from_secs(1);
 /// How long a unit may take that is only tried: there are 247 of them.
 const TRY: Duration = Duration::from_millis(60);
 /// What a device needs to wake up.

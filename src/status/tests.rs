@@ -32,6 +32,12 @@ fn stats() -> Value {
             {"name": "home", "kind": "mqtt", "address": "mqtt://localhost:1883", "state": "down",
              "reason": "connection refused\u{1b}[2J", "problems": ["not allowed: sensors/+"],
              "last_reading_age_s": null, "readings": 34_567, "dead": 0, "acked": 900, "refused": 0},
+            {"name": "bus", "kind": "modbus", "address": "/dev/rs485", "state": "up", "reason": null, "problems": [],
+             "last_reading_age_s": 1.0, "readings": 5, "dead": 0, "acked": 0, "refused": 0, "units": [
+                {"unit": 1, "nodes": ["meter"], "state": "up", "reason": null, "last_answer_age_s": 1.0},
+                {"unit": 17, "nodes": ["tank", "pump"], "state": "dead", "reason": "it does not answer",
+                 "last_answer_age_s": 184.0},
+             ]},
         ],
     })
 }
@@ -70,6 +76,8 @@ sources
   home (mqtt mqtt://localhost:1883): down, last reading -, 34,567 readings, 900 acks, 0 refused, 0 dead
     connection refused\u{fffd}[2J
     not allowed: sensors/+
+  bus (modbus /dev/rs485): up, last reading 1.0 s ago, 5 readings, 0 acks, 0 refused, 0 dead
+    unit 17 (tank, pump) is dead, last answer 3 min 4 s ago: it does not answer
 ";
     assert_eq!(text(&stats(), &health), expected);
 }

@@ -748,7 +748,7 @@ fn decode_says_why_bytes_are_not_stored() {
     );
     let (code, out, err) = decode(&["--format", "zigbee", "-"], b"{}");
     assert_eq!((code, &*out), (Some(2), ""));
-    assert!(err.contains("expected one of auto, json, number, csv, msgpack, zigbee2mqtt, tasmota, "), "{err}");
+    assert!(err.contains("expected one of auto, csv, csv-lines, dsmr-p1, esphome, "), "{err}");
     let (code, out, err) = decode(&["/nowhere/at/all"], b"");
     assert_eq!((code, &*out), (Some(2), ""));
     assert!(err.contains("/nowhere/at/all"), "{err}");

@@ -451,15 +451,12 @@ fn decode_prints_what_a_port_would_store() {
         "{\"node\":\"sds011-A160\",\"metric\":\"pm2_5\",\"value\":123.6,\"unit\":\"ug/m3\",\"time\":null}\n\
          {\"node\":\"sds011-A160\",\"metric\":\"pm10\",\"value\":261.8,\"unit\":\"ug/m3\",\"time\":null}\n"
     );
-    assert_eq!((out.status.code(), text(&out.stderr)), (Some(0), "1 frames, 0 of them bad; 2 of 12 bytes skipped\n"));
+    assert_eq!((out.status.code(), text(&out.stderr)), (Some(0), "1 frame, 0 bad; 2 of 12 bytes skipped\n"));
     let out = decode(&["--format", "nmea-0183"], &[GGA_BAD, GGA].concat());
     assert_eq!(text(&out.stdout).lines().count(), 7);
     assert_eq!(
         (out.status.code(), text(&out.stderr)),
-        (
-            Some(1),
-            "byte 0: malformed: the checksum is 77, expected 76\n2 frames, 1 of them bad; 70 of 144 bytes skipped\n"
-        )
+        (Some(1), "byte 0: malformed: the checksum is 77, expected 76\n2 frames, 1 bad; 70 of 144 bytes skipped\n")
     );
     let out = decode(
         &["--json", "--name", "cobs", "--format", "json", "--framing", "cobs", "--crc", "crc-16/modbus"],

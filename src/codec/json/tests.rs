@@ -514,10 +514,11 @@ fn model(value: &serde_json::Value, path: &str, out: &mut Vec<(String, f64)>) {
         serde_json::Value::Number(n) => out.push((path.to_owned(), n.to_string().parse().unwrap())),
         serde_json::Value::Array(a) => a.iter().enumerate().for_each(|(i, v)| model(v, &below(&i.to_string()), out)),
         serde_json::Value::Object(o) => o.iter().for_each(|(k, v)| model(v, &below(k), out)),
-        serde_json::Value::String(text) => match scalar::of_text(text) {
-            scalar::Scalar::Value(value) => out.push((path.to_owned(), value)),
-            _ => {}
-        },
+        serde_json::Value::String(text) => {
+            if let scalar::Scalar::Value(value) = scalar::of_text(text) {
+                out.push((path.to_owned(), value));
+            }
+        }
         serde_json::Value::Null => {}
     }
 }

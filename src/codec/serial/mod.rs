@@ -10,7 +10,7 @@
 //! - [`layout`]: the fields of a binary payload, written down as text.
 //! - [`nmea`], [`dsmr`], [`sds011`], [`pms`]: devices that talk by themselves.
 //! - [`mh_z19`], [`senseair_s8`]: devices that are asked.
-//! - [`format`], [`protocol`], [`stream`]: all of these by the names of the configuration, as one stream of readings.
+//! - [`mod@format`], [`protocol`], [`stream`]: all of these by the names of the configuration, as one stream of readings.
 
 pub mod crc;
 pub mod dsmr;

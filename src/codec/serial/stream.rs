@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
+
 use super::dsmr::Dsmr;
 use super::format::Format;
 use super::framing::{Fault, Frame, Frames, Framing};
@@ -16,6 +18,7 @@ use super::senseair_s8::SenseairS8;
 use crate::codec::hub_lines::HubLines;
 use crate::codec::json;
 use crate::codec::json_lines::{DEFAULT_TIME, JsonLines};
+use crate::codec::lines::behind_noise;
 use crate::codec::payload::csv::{self, Rows};
 use crate::codec::payload::found::refused;
 use crate::codec::payload::{self, Decoders, Message};
@@ -214,7 +217,11 @@ impl Content {
                 return Decoded { dead: vec![letter], ..Decoded::default() };
             }
         };
-        let text = if self.text { behind_noise(payload) } else { payload };
+        let text = match &self.payload {
+            Payload::Json { .. } if self.text => object(behind_noise(payload)),
+            _ if self.text => behind_noise(payload),
+            _ => payload,
+        };
         let decoded = self.payload.decode(text, &self.source, local);
         let bad = |letter: &DeadLetter| matches!(letter.reason, DeadReason::Malformed | DeadReason::NotUtf8);
         let unreadable = decoded.readings.is_empty() && decoded.events.is_empty() && decoded.dead.iter().any(bad);
@@ -223,20 +230,12 @@ impl Content {
     }
 }
 
-/// A line of text without the bytes before it that are none: what a microcontroller sends while it starts has no end of a
-/// line. Where such bytes stand in the middle it is left as it is.
-fn behind_noise(line: &[u8]) -> &[u8] {
-    let mut rest = line;
-    while let Some(first) = rest.first() {
-        // A letter of several bytes begins with one of these.
-        let letter = matches!(first, 0xC2..=0xF4)
-            && (2..=4).any(|len| rest.get(..len).is_some_and(|bytes| std::str::from_utf8(bytes).is_ok()));
-        if letter || matches!(first, b'\t' | b' '..=b'~') {
-            break;
-        }
-        rest = &rest[1..];
-    }
-    if rest.is_empty() { line } else { rest }
+/// An object behind what is none: a word that a board prints while it starts, or the rest of a line. It ends with the line, so
+/// it is no part of another.
+fn object(line: &[u8]) -> &[u8] {
+    let Some(at) = line.iter().position(|byte| *byte == b'{') else { return line };
+    let whole = || serde_json::from_slice::<IgnoredAny>(&line[at..]).is_ok();
+    if at > 0 && line[0] != b'[' && whole() { &line[at..] } else { line }
 }
 
 impl Payload {

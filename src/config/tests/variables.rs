@@ -121,7 +121,7 @@ fn a_variable_that_names_no_key_is_an_error() {
     let sections = "known keys: store, intake, clock, http, memory, log, serial, modbus, mqtt, quality";
     let clock = "known keys of clock: trust, patience, synchronised-file, timezone";
     let serial = "known keys of serial[0]: name, port, format, baud, data-bits, \
-         parity, stop-bits, silence, max-line, framing, crc, crc-order, crc-covers, length, sync, length-bytes, \
+         parity, stop-bits, interval, silence, max-line, framing, crc, crc-order, crc-covers, length, sync, length-bytes, \
          length-order, length-counts, gap, max-frame, layout, time, node, columns, header, separator, model, timezone";
     for (name, known) in [
         ("GADWALL_STROE__PATH", sections),

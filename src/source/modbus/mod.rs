@@ -325,15 +325,14 @@ impl Bus {
             done = &mut sent => Some(done),
             () = sleep(PATIENCE) => None,
         };
-        let done = match done {
-            Some(done) => done,
-            None => {
-                self.waits(true);
-                tokio::select! {
-                    biased;
-                    done = &mut sent => done,
-                    () = stopped(stop) => timeout(DRAIN, &mut sent).await.unwrap_or(Err(Closed)),
-                }
+        let done = if let Some(done) = done {
+            done
+        } else {
+            self.waits(true);
+            tokio::select! {
+                biased;
+                done = &mut sent => done,
+                () = stopped(stop) => timeout(DRAIN, &mut sent).await.unwrap_or(Err(Closed)),
             }
         };
         self.waits(false);

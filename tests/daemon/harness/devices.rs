@@ -126,9 +126,12 @@ pub enum Manner {
 #[derive(Clone, Default)]
 pub struct Slave(Arc<Mutex<State>>);
 
+/// What a unit holds, by function and address.
+type Registers = BTreeMap<(u8, u16), u16>;
+
 #[derive(Default)]
 struct State {
-    units: BTreeMap<u8, (Manner, BTreeMap<(u8, u16), u16>)>,
+    units: BTreeMap<u8, (Manner, Registers)>,
     asked: Vec<[u8; 6]>,
 }
 

@@ -135,6 +135,10 @@ fn the_published_test_vectors_of_the_other_formats() {
         ]
     );
     assert_eq!(values("C58000FFFFFFFFFFFFFFFFFFFFFFFFFFFFFF"), [] as [&str; 0]);
+}
+
+#[test]
+fn the_published_test_vectors_of_ruuvi_air() {
     assert_eq!(
         values("06170C5668C79E007000C90501D9FFCD004C884F"),
         [

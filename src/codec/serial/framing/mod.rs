@@ -21,7 +21,7 @@ use stuffing::{END, cobs_decode, cobs_fault, slip_decode, slip_fault};
 use super::Order;
 use super::crc::Checksum;
 use super::resync::Resync;
-use crate::codec::lines::{Line, Lines};
+use crate::codec::lines::{Line, Lines, behind_noise};
 use crate::reading::{DeadLetter, DeadReason};
 
 /// Most bytes of a bad frame that are shown.
@@ -230,7 +230,16 @@ impl Frames {
         let Self { rules, inner, skipped, told } = self;
         match inner {
             Inner::Lines(lines) => lines.feed(bytes, &mut |line| match line {
-                Line::Whole(line) => count(line_checked(rules, line), line, skipped, each),
+                Line::Whole(line) => {
+                    let mut payload = line_checked(rules, line);
+                    let behind = behind_noise(line);
+                    if payload.is_err() && behind.len() < line.len() {
+                        // The checksum tells whether it is a whole line.
+                        payload = line_checked(rules, behind).or(payload);
+                        *skipped += if payload.is_ok() { (line.len() - behind.len()) as u64 } else { 0 };
+                    }
+                    count(payload, line, skipped, each);
+                }
                 Line::TooLong { head, len } => {
                     *skipped += len as u64;
                     each(Frame::Bad { reason: Fault::TooLong(rules.max), head, len });

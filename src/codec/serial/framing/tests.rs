@@ -119,6 +119,8 @@ fn lines_end_with_their_checksum_in_hex() {
     assert!(matches!(got[0], Seen::Bad(Fault::Checksum { found: 0x4B37, .. }, _, 14)), "{got:?}");
     assert_eq!(got[1], Seen::Bad(Fault::Short, b"12".to_vec(), 2));
     assert!(matches!(got[2], Seen::Bad(Fault::Checksum { found: 0xCDEF, .. }, _, 6)), "{got:?}");
+    let noise = b"\x00\xFE123456789*4B37\n";
+    assert_eq!(chunks(&rules, [noise.as_slice()], false), (vec![whole(b"123456789")], 2));
     assert_eq!(all(&rules, b"abxyzw\n"), [Seen::Bad(Fault::NoChecksum, b"abxyzw".to_vec(), 6)]);
     let little = with(Framing::Lines, "CRC-16/MODBUS", Order::Little, 32);
     assert_eq!(all(&little, b"123456789*374B\n"), [whole(b"123456789")]);

@@ -102,6 +102,10 @@ fn noise_before_a_line_is_cut_off_and_counted() {
     assert_eq!(skipped, 3 + 2);
     let (got, skipped) = of(&keys("json-lines"), b"\xfe{\"x\":1}\n{\"\xff\":2}\n");
     assert_eq!((got[0].as_str(), got.len(), skipped), ("port x 1", 2, 1 + 7));
+    let (got, skipped) =
+        of(&keys("json-lines"), b"Booting... {\"x\":{\"y\":1}}\nmp\":{\"x\":1},\"t\":2}\n{\"x\":2\n[{\"x\":3}\n");
+    assert_eq!((got[0].as_str(), skipped), ("port x.y 1", 11 + 18 + 6 + 8));
+    assert_eq!((got.iter().filter(|row| row.starts_with("dead: ")).count(), got.len()), (3, 4));
     // A letter of several bytes is none.
     assert_eq!(behind_noise("\u{1}öl,1".as_bytes()), "öl,1".as_bytes());
     assert_eq!(behind_noise(b"a\xffb"), b"a\xffb");
