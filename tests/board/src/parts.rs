@@ -318,12 +318,9 @@ fn upgrade(site: &mut Site, table: &mut Table) -> anyhow::Result<()> {
     let back = site.board.see("DEBIAN_FRONTEND=noninteractive dpkg -i /root/gadwall.deb; echo status $?")?;
     let refused = back.contains("may not be able to read it") && back.contains("status 1");
     table.check("upgrade", "a downgrade", "refused", if refused { "refused" } else { &back }, refused);
-    table.equal(
-        "upgrade",
-        "the process after it",
-        after.trim(),
-        site.board.run("systemctl show -P MainPID gadwall")?.trim(),
-    );
+    // dpkg has the maintainer scripts of what stays restart it.
+    site.active()?;
+    table.equal("upgrade", "the unit after it", "active", site.board.see("systemctl is-active gadwall")?.trim());
     site.messages += publishers.end()?;
     site.acked(until, SOON)?;
     site.count("upgrade", table)
