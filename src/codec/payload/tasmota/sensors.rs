@@ -135,7 +135,7 @@ impl Status<'_, '_> {
                     self.found.scalar(&self.node, &path, &term, of_json(value), self.when);
                 }
                 (None, _) => {
-                    each_leaf(value, &mut path, &mut |path, leaf| self.leaf(path, &unknown(path, units), leaf))
+                    each_leaf(value, &mut path, &mut |path, leaf| self.leaf(path, &unknown(path, units), leaf));
                 }
             }
         }
