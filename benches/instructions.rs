@@ -1,6 +1,6 @@
 //! How many instructions a hub record and a JSON message take, from their bytes to the committed batch, and how many of
-//! them are decoding, and DuckDB's; and how many it takes to recognise and decode a message of each format. Unlike time, they
-//! are the same on a busy machine.
+//! them are decoding, and DuckDB's; and how many it takes to recognise and decode a message of each format, and to decode a
+//! frame of each format of serial ports. Unlike time, they are the same on a busy machine.
 //!
 //! `deploy/check-instructions` runs this program under valgrind's callgrind and compares with `benches/instructions.toml`;
 //! with `--accept` it writes that file. What is measured runs on one thread: the channel is filled first and the writer
@@ -21,7 +21,11 @@ use gadwall::clock::Clock;
 use gadwall::clock::stepped::Stepped;
 use gadwall::codec::hub_lines::HubLines;
 use gadwall::codec::lines::{Line, Lines};
+use gadwall::codec::modbus::frame::{Expected, sealed};
+use gadwall::codec::modbus::plan::reads;
+use gadwall::codec::modbus::{Data, Function, Kind, Order, Register, Scale, Unit, decode};
 use gadwall::codec::payload::{self, Decoders, Format};
+use gadwall::codec::serial::{Protocol, Stream};
 use gadwall::codec::time::Local;
 use gadwall::codec::topic::Pattern;
 use gadwall::config::{self, Subscription, Trust};
@@ -33,6 +37,8 @@ use gadwall::source::serial::feed::Feed;
 use gadwall::zone::Tz;
 use rumqttc::v5::mqttbytes::v5::Publish;
 
+#[path = "common/frames.rs"]
+mod frames;
 #[path = "common/payloads.rs"]
 mod payloads;
 
@@ -125,7 +131,7 @@ fn accept() -> anyhow::Result<bool> {
     let mut all = accepted().unwrap_or_default();
     all.insert(std::env::consts::ARCH.into(), new);
     let mut text = format!(
-        "# Instructions of one hub record, one JSON message, and one message of each format; deploy/check-instructions counts\n\
+        "# Instructions of one hub record, one JSON message, one message of each format and one frame of each serial one; deploy/check-instructions counts\n\
          # them anew and fails where one has grown by more than {:.0} %. It writes this file with --accept.\n\ncompilers = {:?}\n",
         (MOST - 1.0) * 100.0,
         compilers()
@@ -230,6 +236,8 @@ fn measured() -> anyhow::Result<()> {
     json_decode()?;
     json()?;
     formats()?;
+    serial()?;
+    modbus()?;
     duckdb_alone("hub-record-duckdb-alone", RECORDS, OF_RECORD)?;
     duckdb_alone("json-message-duckdb-alone", MESSAGES, OF_MESSAGE)
 }
@@ -411,6 +419,58 @@ fn formats() -> anyhow::Result<()> {
         mark(&format!("auto-{}-decode", format.as_str()), MESSAGES);
         ensure!(found == MESSAGES * readings, "{found} readings of {format:?}");
     }
+    Ok(())
+}
+
+/// A frame of each format and framing of serial ports, as one chunk.
+fn serial() -> anyhow::Result<()> {
+    for (name, keys, frame, readings) in frames::samples() {
+        let protocol = Protocol::new(keys).map_err(|error| anyhow::anyhow!("{name}: {error:?}"))?;
+        let mut stream = Stream::new(&protocol, "port", None);
+        // The first one may be a header.
+        stream.feed(&frame, Local::UTC, &mut |_| {});
+        let mut found = 0;
+        skip();
+        for _ in 0..MESSAGES {
+            stream.feed(&frame, Local::UTC, &mut |decoded| found += decoded.readings.len());
+        }
+        mark(&format!("serial-{name}-decode"), MESSAGES);
+        ensure!(found == MESSAGES * readings, "{found} readings of {name}");
+    }
+    Ok(())
+}
+
+/// The answer of a Modbus unit with ten registers: found behind its request's echo, and made readings.
+fn modbus() -> anyhow::Result<()> {
+    const REGISTERS: u16 = 10;
+    let register = |address: u16| Register {
+        node: "meter".into(),
+        metric: format!("m{address}"),
+        measure: "V".into(),
+        function: Function::Holding,
+        address,
+        kind: Kind::I16,
+        order: Order::default(),
+        scale: Scale::default(),
+        na: None,
+        interval: Duration::from_secs(1),
+    };
+    let unit = Unit { id: 1, gap: 0, registers: (0..REGISTERS).map(register).collect() };
+    let planned = reads(&unit);
+    let [(_, read)] = planned.as_slice() else { bail!("{} requests for neighbours", planned.len()) };
+    let expected = Expected::new(unit.id, Function::Holding, REGISTERS);
+    let data: Vec<u8> = (0..REGISTERS).flat_map(u16::to_be_bytes).collect();
+    let line = [&[1, 3, 0, 0][..], &sealed(&[&[1, 3, 20], &data[..]].concat())].concat();
+    let mut found = 0;
+    skip();
+    for _ in 0..MESSAGES {
+        let frame = expected.find(&line).context("an answer")?;
+        let words = line[frame.start + 3..frame.end - 2].chunks_exact(2);
+        let words: Vec<u16> = words.map(|pair| u16::from_be_bytes([pair[0], pair[1]])).collect();
+        found += decode(read, &unit.registers, Data::Words(&words)).readings.len();
+    }
+    mark("modbus-answer-decode", MESSAGES);
+    ensure!(found == MESSAGES * usize::from(REGISTERS), "{found} readings of Modbus registers");
     Ok(())
 }
 
