@@ -108,7 +108,7 @@ const BROKEN: &[(&str, &str)] = &[
     ("Commits ascend", "INSERT INTO commits SELECT max(batch), max(\"at\"), NULL FROM commits"),
     (
         "What a commit keeps of messages can be read",
-        "INSERT INTO commits SELECT max(batch) + 1, max(\"at\"), '\\x04\\x00'::BLOB FROM commits",
+        "INSERT INTO commits SELECT max(batch) + 1, max(\"at\"), '\\x06\\x00'::BLOB FROM commits",
     ),
     ("There is one version of the schema, and at most one floor of time", "DELETE FROM meta WHERE key = 'schema'"),
     (
