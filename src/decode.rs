@@ -1,9 +1,12 @@
 //! `gadwall decode`: what the daemon would store for some bytes, or exactly why not.
 
+mod bus;
+
 use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::codec::modbus::Unit;
 use crate::codec::payload::{Decoders, Format, Message};
 use crate::codec::serial::layout::Layout;
 use crate::codec::serial::{Protocol, Stream};
@@ -21,6 +24,8 @@ pub enum How {
     Layout(Layout),
     /// As what came on a serial port.
     Stream(Box<Protocol>),
+    /// As what was heard on a Modbus bus with these units; without them each register is a reading of its own.
+    Bus(Option<Vec<Unit>>),
 }
 
 /// What is known of the bytes.
@@ -71,6 +76,9 @@ struct EventLine<'a> {
 pub fn run(options: &Options, bytes: &[u8], out: &mut impl Write, err: &mut impl Write) -> anyhow::Result<bool> {
     if let How::Stream(protocol) = &options.how {
         return Ok(stream(options, protocol, bytes, out, err)?);
+    }
+    if let How::Bus(units) = &options.how {
+        return Ok(bus(options, units.as_deref(), bytes, out, err)?);
     }
     let decoded = message(options, bytes, err)?;
     write(options, &decoded, out)?;
@@ -128,6 +136,26 @@ fn stream(
     Ok(told.is_empty() && good > 0)
 }
 
+fn bus(
+    options: &Options,
+    units: Option<&[Unit]>,
+    bytes: &[u8],
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> io::Result<bool> {
+    let heard = bus::listen(units, bytes);
+    write(options, &heard.decoded, out)?;
+    for line in &heard.told {
+        writeln!(err, "{line}")?;
+    }
+    for letter in &heard.decoded.dead {
+        writeln!(err, "{}: {}", letter.reason.as_str(), letter.detail)?;
+    }
+    let (requests, answers) = (heard.requests, heard.answers);
+    writeln!(err, "{requests} requests, {answers} answers; {} of {} bytes skipped", heard.skipped, bytes.len())?;
+    Ok(answers > 0 && heard.bad == 0 && heard.decoded.dead.is_empty())
+}
+
 /// What is in one message; `err` is told what it was taken for.
 fn message(options: &Options, payload: &[u8], err: &mut impl Write) -> anyhow::Result<Decoded> {
     let captures = match &options.pattern {
@@ -148,7 +176,7 @@ fn message(options: &Options, payload: &[u8], err: &mut impl Write) -> anyhow::R
     let format = match &options.how {
         How::Layout(layout) => return Ok(layout.decode(payload, &message.node_or(None))),
         How::Message(format) => *format,
-        How::Stream(_) => Format::Auto,
+        How::Stream(_) | How::Bus(_) => Format::Auto,
     };
     let output = Decoders::new().decode(format, &message);
     if let Some(format) = output.taken_for {

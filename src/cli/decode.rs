@@ -9,14 +9,19 @@ use clap::builder::PossibleValuesParser;
 
 use super::fail;
 use crate::clock;
+use crate::codec::modbus::Unit;
 use crate::codec::payload;
 use crate::codec::serial::crc::Checksum;
 use crate::codec::serial::layout::Layout;
 use crate::codec::serial::protocol::{self, COUNTS, COVERS, Keys, Kind, MODELS, ORDERS, Protocol};
 use crate::codec::serial::{self, hex};
 use crate::codec::topic::Pattern;
+use crate::config::{Config, Modbus};
 use crate::decode::{self, How, Options};
 use crate::zone::Tz;
+
+/// The format of what is heard on a `[[modbus]]` bus.
+const MODBUS: &str = "modbus";
 
 #[derive(Debug, Args)]
 pub(super) struct DecodeArgs {
@@ -29,7 +34,7 @@ pub(super) struct DecodeArgs {
     /// The topic's pattern in the configuration, such as `sensors/{node}/{metric}`.
     #[arg(long, value_name = "PATTERN", value_parser = Pattern::parse)]
     pattern: Option<Pattern>,
-    /// The name of the port; by default what `--topic` says.
+    /// The name of the port, or of the bus in `--config`; by default what `--topic` says, and the only bus.
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// The field with the time, as `time` in the configuration.
@@ -42,6 +47,10 @@ pub(super) struct DecodeArgs {
     /// event; `time` is null where the arrival counts.
     #[arg(long)]
     json: bool,
+    /// The configuration whose table of registers says what the answers of the format `modbus` hold; without it each register
+    /// is a reading.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// The file holds the bytes as hex digits.
     #[arg(long)]
     hex: bool,
@@ -118,7 +127,7 @@ struct Columns(Vec<String>);
 fn format_of(name: &str) -> Result<String, String> {
     let serial = serial::Format::all().map(serial::Format::as_str);
     let messages = payload::Format::ALL.map(payload::Format::as_str);
-    let mut known: Vec<&str> = messages.into_iter().chain(serial).collect();
+    let mut known: Vec<&str> = messages.into_iter().chain(serial).chain([MODBUS]).collect();
     if known.contains(&name) {
         return Ok(name.to_owned());
     }
@@ -154,8 +163,26 @@ fn columns(text: &str) -> Result<Columns, String> {
     protocol::columns(&names).map(Columns).ok_or_else(|| protocol::EXPECTED_COLUMNS.to_owned())
 }
 
+/// The units of the bus that is meant.
+fn units(file: &Path, name: Option<&str>) -> Result<Vec<Unit>, String> {
+    let config = Config::load(file, std::env::vars_os()).map_err(|errors| errors.to_string())?;
+    let named = |bus: &&Modbus| name.is_none_or(|name| name == bus.name);
+    match config.modbus.iter().filter(named).collect::<Vec<_>>().as_slice() {
+        [bus] => Ok(bus.units.clone()),
+        [] => Err(format!("{}: there is no such [[modbus]]", file.display())),
+        _ => Err(format!("{}: there are several [[modbus]]: --name says which", file.display())),
+    }
+}
+
 /// How the bytes are read. A format of messages is one of a port where something is said that only ports have.
 fn how(args: DecodeArgs) -> Result<(How, DecodeArgs), String> {
+    if args.format == MODBUS {
+        let units = args.config.as_deref().map(|file| units(file, args.name.as_deref())).transpose()?;
+        return Ok((How::Bus(units), args));
+    }
+    if args.config.is_some() {
+        return Err(format!("--config: only --format {MODBUS} takes a table of registers from it"));
+    }
     let message = payload::Format::named(&args.format);
     let PortArgs { framing, layout, crc, length, sync, max_line, max_frame, columns, header, separator, .. } =
         &args.port;

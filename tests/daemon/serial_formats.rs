@@ -501,3 +501,41 @@ fn decode_says_what_was_asked_wrongly() {
         assert!(text(&out.stderr).contains(expected), "{args:?}: {}", text(&out.stderr));
     }
 }
+
+#[test]
+fn decode_reads_what_was_heard_on_a_modbus_bus() {
+    const ASKED: &[u8] = include_bytes!("../fixtures/serial/modbus-rtu-req-holding.bin");
+    const ANSWER: &[u8] = include_bytes!("../fixtures/serial/modbus-rtu-rsp-holding.bin");
+    let heard = [ASKED, ANSWER].concat();
+    let out = decode(&["--format", "modbus", "--json"], &heard);
+    let row = |address: u16, value: u16| {
+        format!(
+            "{{\"node\":\"unit-17\",\"metric\":\"holding_{address}\",\"value\":{value}.0,\"unit\":null,\"time\":null}}\n"
+        )
+    };
+    assert_eq!(text(&out.stdout), row(107, 0xAE41) + &row(108, 0x5652) + &row(109, 0x4340));
+    assert_eq!((out.status.code(), text(&out.stderr)), (Some(0), "1 requests, 1 answers; 0 of 19 bytes skipped\n"));
+
+    let dir = tempfile::tempdir().expect("a folder");
+    let config = dir.path().join("gadwall.toml");
+    let table = r#"
+        [[modbus]]
+        name = "bus"
+        port = "/dev/ttyUSB0"
+        [[modbus.unit]]
+        id = 17
+        node = "tank"
+        registers = [{ metric = "temperature", address = 109, scale = 0.001, unit = "degC" }]
+    "#;
+    std::fs::write(&config, table).expect("writing the configuration");
+    let file = config.to_str().expect("UTF-8");
+    let out = decode(&["--format", "modbus", "--config", file, "--json"], &heard);
+    assert_eq!(
+        text(&out.stdout),
+        "{\"node\":\"tank\",\"metric\":\"temperature\",\"value\":17.216,\"unit\":\"degC\",\"time\":null}\n"
+    );
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    let out = decode(&["--format", "modbus", "--config", file, "--name", "other"], &heard);
+    assert_eq!(out.status.code(), Some(2));
+    assert!(text(&out.stderr).contains("there is no such [[modbus]]"), "{}", text(&out.stderr));
+}
