@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::metrics::{Metrics, SourceStatus};
 use crate::reading::{DeadLetter, DeadReason};
 
 /// Shortest time between two dead letters of one source and reason.
@@ -24,8 +25,19 @@ impl Limit {
         open
     }
 
-    /// Removes those that may not be stored at `now`. Count them before: this only decides what is kept.
-    pub fn thin(&mut self, dead: &mut Vec<DeadLetter>, now: Instant) {
+    /// Counts them all for their source, and removes those that may not be stored at `now`.
+    pub fn count(&mut self, dead: &mut Vec<DeadLetter>, status: &SourceStatus, metrics: &Metrics, now: Instant) {
+        status.dead.add(dead.len() as u64);
+        for letter in dead.iter() {
+            metrics.readings.dead(letter.reason).inc();
+        }
+        self.thin(dead, now);
+        if let Some(letter) = dead.last() {
+            status.note_dead(letter.reason, &letter.detail);
+        }
+    }
+
+    fn thin(&mut self, dead: &mut Vec<DeadLetter>, now: Instant) {
         dead.retain(|letter| self.admit(letter.reason, now));
     }
 }

@@ -162,14 +162,7 @@ impl Source {
         counts.received.add(decoded as u64);
         counts.dropped(DropReason::Retained).add(*retained as u64);
         self.status.read(decoded);
-        for letter in &content.dead {
-            counts.dead(letter.reason).inc();
-            self.status.dead.inc();
-        }
-        self.limit.thin(&mut content.dead, std::time::Instant::now());
-        if let Some(letter) = content.dead.last() {
-            self.status.note_dead(letter.reason, &letter.detail);
-        }
+        self.limit.count(&mut content.dead, &self.status, &self.metrics, std::time::Instant::now());
         message
     }
 

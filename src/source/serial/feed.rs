@@ -286,14 +286,7 @@ impl Desk {
         let rows = readings + content.events.len();
         self.status.read(readings);
         self.metrics.readings.received.add(readings as u64);
-        self.status.dead.add(content.dead.len() as u64);
-        for letter in &content.dead {
-            self.metrics.readings.dead(letter.reason).inc();
-        }
-        self.limit.thin(&mut content.dead, Instant::now());
-        if let Some(letter) = content.dead.last() {
-            self.status.note_dead(letter.reason, &letter.detail);
-        }
+        self.limit.count(&mut content.dead, &self.status, &self.metrics, Instant::now());
         if content.is_empty() {
             return;
         }

@@ -15,7 +15,7 @@ use crate::budget::heap;
 use crate::budget::memory::anonymous;
 
 /// Anonymous memory beside the database's buffers above which it is worth the blocks that have to be read again. An ordinary
-/// gateway does not get there.
+/// gateway hardly gets there.
 const ABOVE: u64 = 12_000_000;
 
 /// How often the memory is looked at, and how often it is done at most.
@@ -35,6 +35,8 @@ pub(super) struct Leftovers {
     above: u64,
     at: Instant,
     wanted: bool,
+    // The limit was taken for once, and the one that has to stay is not back yet.
+    lowered: bool,
 }
 
 impl Leftovers {
@@ -42,13 +44,22 @@ impl Leftovers {
     pub(super) fn new(path: &Path, limit: u64) -> Self {
         let mut wal = path.to_owned().into_os_string();
         wal.push(".wal");
-        Self { wal: wal.into(), limit, above: limit.saturating_add(ABOVE), at: Instant::now() + EVERY, wanted: false }
+        Self {
+            wal: wal.into(),
+            limit,
+            above: limit.saturating_add(ABOVE),
+            at: Instant::now() + EVERY,
+            wanted: false,
+            lowered: false,
+        }
     }
 
     /// Clears the queues if there is much memory in use and little in the log. Call it between two commits.
     pub(super) fn look(&mut self, connection: &Connection) {
         let now = Instant::now();
-        if !self.wanted {
+        if self.lowered {
+            self.restore(connection);
+        } else if !self.wanted {
             if now < self.at {
                 return;
             }
@@ -58,27 +69,35 @@ impl Leftovers {
         if self.wanted && std::fs::metadata(&self.wal).map_or(0, |m| m.len()) <= LOG {
             self.wanted = false;
             self.at = now + EVERY;
-            match clear(connection, self.limit) {
-                Ok(()) => {
-                    heap::trim();
-                    if anonymous().is_some_and(|anon| anon > self.above) {
-                        self.at = now + IN_VAIN;
-                    }
-                }
-                // Memory is as it was: the next look comes.
-                Err(error) => tracing::warn!(%error, "the database's queues of old buffers could not be cleared"),
+            self.clear(connection);
+            heap::trim();
+            if anonymous().is_some_and(|anon| anon > self.above) {
+                self.at = now + IN_VAIN;
             }
         }
     }
-}
 
-/// Goes through all queues; `limit` is the memory limit that stays.
-fn clear(connection: &Connection, limit: u64) -> duckdb::Result<()> {
-    match connection.execute_batch("SET memory_limit = '0B'") {
-        Err(error) if error.to_string().contains("could not free up enough memory") => Ok(()),
-        Err(error) => Err(error),
-        // Nothing at all was in use, as DuckDB counts it. A query that begins in this moment is refused as too large.
-        Ok(()) => connection.execute_batch(&format!("SET memory_limit = '{limit}B'")),
+    /// Has DuckDB go through all queues.
+    fn clear(&mut self, connection: &Connection) {
+        match connection.execute_batch("SET memory_limit = '0B'") {
+            Err(error) if error.to_string().contains("could not free up enough memory") => {}
+            Err(error) => {
+                tracing::warn!(%error, "the database's queues of old buffers could not be cleared");
+            }
+            // Nothing at all was in use, as DuckDB counts it. A query that begins in this moment is refused as too large.
+            Ok(()) => {
+                self.lowered = true;
+                self.restore(connection);
+            }
+        }
+    }
+
+    /// Puts the limit back; until it is, each look tries again, as nothing can be stored.
+    fn restore(&mut self, connection: &Connection) {
+        match connection.execute_batch(&format!("SET memory_limit = '{}B'", self.limit)) {
+            Ok(()) => self.lowered = false,
+            Err(error) => tracing::warn!(%error, "the database's memory limit could not be put back"),
+        }
     }
 }
 
@@ -102,9 +121,24 @@ mod tests {
         let limit = "SELECT 1 FROM duckdb_settings() WHERE name = 'memory_limit' AND value = '22.8 MiB'";
         let before = number(sum);
         assert!(number(used) > 1_000_000, "the blocks that were read are kept");
-        clear(&root, crate::config::Store::default().memory_limit).unwrap();
+        Leftovers::new(&dir.path().join("g.duckdb"), crate::config::Store::default().memory_limit).clear(&root);
         assert!(number(used) < 200_000, "{} bytes", number(used));
         assert_eq!((number(limit), number(sum)), (1, before));
+    }
+
+    #[test]
+    fn a_limit_that_was_taken_is_put_back_at_the_next_look() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = crate::store::open::limited_root_for_test(dir.path());
+        let mut leftovers = Leftovers::new(&dir.path().join("g.duckdb"), 24_000_000);
+        let limit =
+            || root.query_row("SELECT current_setting('memory_limit')", [], |row| row.get::<_, String>(0)).unwrap();
+        let before = limit();
+        root.execute_batch("SET memory_limit = '1MB'").unwrap();
+        assert_ne!(limit(), before);
+        leftovers.lowered = true;
+        leftovers.look(&root);
+        assert_eq!((limit(), leftovers.lowered), (before, false));
     }
 
     #[test]
@@ -124,5 +158,6 @@ mod tests {
         leftovers.look(&root);
         assert!(!leftovers.wanted);
         assert!(leftovers.at > Instant::now() + IN_VAIN / 2, "more than nothing is still in use");
+        assert!(!leftovers.lowered);
     }
 }
