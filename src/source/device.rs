@@ -3,23 +3,14 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
 
 use super::backoff::Backoff;
-use super::serial::wire::{Hangs, Opening, Thread, Wire};
-use super::serial::{lost, stopped};
+use super::serial::port;
+use super::serial::wire::Wire;
 use crate::config::Uart;
 use crate::metrics::{SourceState, SourceStatus};
-
-/// How often is looked whether a driver has come back from a call.
-const LOOK: Duration = Duration::from_secs(1);
-/// How long a stop waits for the port to be closed.
-const CLOSE: Duration = Duration::from_secs(1);
-/// Delays before the port is opened again.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
 /// A port with its state in `/stats` and `/healthz`.
 #[derive(Debug)]
@@ -33,54 +24,33 @@ pub(super) struct Device {
 
 impl Device {
     pub(super) fn new(path: PathBuf, uart: Uart, status: Arc<SourceStatus>, stop: watch::Receiver<bool>) -> Self {
-        Self { path, uart, status, stop, backoff: Backoff::new(BACKOFF.0, BACKOFF.1) }
+        Self { path, uart, status, stop, backoff: Backoff::new(port::BACKOFF.0, port::BACKOFF.1) }
     }
 
     /// Opens the port, as often as it takes; `None` when the daemon stops.
     pub(super) async fn open(&mut self) -> Option<Wire> {
         loop {
-            match self.attempt().await? {
+            match port::open(&self.path, self.uart, &self.status, &mut self.stop).await? {
                 Ok(wire) => {
                     self.status.connects.inc();
                     return Some(wire);
                 }
-                Err(reason) => self.down(&reason),
+                Err(reason) => port::down(&self.path, &self.status, &reason),
             }
             self.pause().await?;
         }
     }
 
-    async fn attempt(&mut self) -> Option<Result<Wire, String>> {
-        let mut opening = match Opening::begin(self.path.clone(), self.uart) {
-            Ok(opening) => opening,
-            Err(reason) => return Some(Err(reason)),
-        };
-        loop {
-            tokio::select! {
-                opened = opening.opened() => return Some(opened.map(|()| opening.wire())),
-                () = stopped(&mut self.stop) => return None,
-                () = sleep(LOOK) => self.hangs(opening.thread.hangs()),
-            }
-        }
-    }
-
     /// Closes a port that was lost, and waits until nobody holds it; `None` when the daemon stops.
     pub(super) async fn lose(&mut self, wire: Wire, error: &io::Error) -> Option<()> {
-        self.down(&lost(error));
-        let mut thread: Thread = wire.close(true);
-        loop {
-            tokio::select! {
-                () = thread.ended() => break,
-                () = stopped(&mut self.stop) => return None,
-                () = sleep(LOOK) => self.hangs(thread.hangs()),
-            }
-        }
+        port::down(&self.path, &self.status, &port::lost(error));
+        port::lose(wire, &self.path, &self.status, &mut self.stop).await?;
         self.pause().await
     }
 
     /// Closes the port because the daemon stops.
     pub(super) async fn close(&self, wire: Wire) {
-        let _ = timeout(CLOSE, wire.close(false).ended()).await;
+        port::close(wire).await;
     }
 
     /// The port works, or does in part: `state` says it. The journal hears of each change once.
@@ -103,23 +73,7 @@ impl Device {
         }
     }
 
-    fn down(&self, reason: &str) {
-        if self.status.set_state(SourceState::Down(reason.to_owned())) {
-            tracing::warn!(source = %self.status.name, port = %self.path.display(), "the port is down: {reason}");
-        }
-    }
-
-    fn hangs(&self, hangs: Option<Hangs>) {
-        if let Some(hangs) = hangs {
-            self.down(&hangs.to_string());
-        }
-    }
-
     async fn pause(&mut self) -> Option<()> {
-        let delay = self.backoff.next();
-        tokio::select! {
-            () = sleep(delay) => Some(()),
-            () = stopped(&mut self.stop) => None,
-        }
+        port::pause(self.backoff.next(), &mut self.stop).await
     }
 }

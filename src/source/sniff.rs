@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::modbus::line::{Line, Missed};
-use super::serial::lost;
+use super::serial::port::lost;
 use super::serial::wire::{Opening, Wire};
 use crate::codec::modbus::frame::{Expected, REQUEST, sealed};
 use crate::codec::modbus::{Function, MAX_UNIT};

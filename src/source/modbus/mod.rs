@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::device::Device;
-use super::serial::stopped;
+use super::serial::port::stopped;
 use super::serial::wire::Wire;
 use crate::clock::Clock;
 use crate::codec::modbus::frame::{LONGEST, REQUEST, Strays};

@@ -6,6 +6,7 @@ pub mod feed;
 mod open;
 mod outgoing;
 mod poll;
+pub(super) mod port;
 pub(super) mod wire;
 
 use std::io;
@@ -15,11 +16,12 @@ use std::time::Duration;
 
 use feed::{Feed, Word};
 use poll::Poll;
+use port::{lost, stopped};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
-use wire::{CHUNK, Hangs, Opening, Thread, Wire};
+use tokio::time::{Instant, sleep, sleep_until};
+use wire::CHUNK;
 
 use super::backoff::Backoff;
 use crate::clock::Clock;
@@ -30,17 +32,11 @@ use crate::pipeline::{Closed, Intake};
 /// How long a write may make no progress before the link counts as gone.
 const STALLED: Duration = Duration::from_secs(2);
 
-/// How often is looked whether the store has caught up, or the driver has come back, while they have not.
+/// How often is looked whether the store has caught up, while it has not.
 const LOOK: Duration = Duration::from_secs(1);
 
 /// How long a stop waits for the answers to batches that are on their way to the store.
 const DRAIN: Duration = Duration::from_secs(5);
-
-/// How long a stop waits for the last answer to leave the kernel's buffer.
-const CLOSE: Duration = Duration::from_secs(1);
-
-/// Delays before the port is opened again.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
 
 /// Runs one port until `stop` is true or its sender is gone. It never blocks the runtime: the port is opened, read, written
 /// and closed on a thread of its own. On a stop it reads no more, waits up to 5 s until the batches that are on their way are
@@ -59,26 +55,27 @@ pub async fn run(
 ) -> Result<(), Closed> {
     let mut port = Port::new(&config, intake, clock, metrics, status, stop);
     loop {
-        let Some(opened) = port.open(config.uart).await else { return Ok(()) };
+        let Some(opened) = port::open(&port.path, config.uart, &port.status, &mut port.stop).await else {
+            return Ok(());
+        };
         match opened {
             Ok(mut wire) => {
                 port.opened();
                 match port.talk(&mut wire).await? {
                     Gone::Stop => {
-                        let _ = timeout(CLOSE, wire.close(false).ended()).await;
+                        port::close(wire).await;
                         return Ok(());
                     }
                     gone => port.has_ended(gone),
                 }
-                if !port.closed(wire.close(true)).await {
+                if port::lose(wire, &port.path, &port.status, &mut port.stop).await.is_none() {
                     return Ok(());
                 }
             }
             Err(reason) => port.has_ended(Gone::Closed(reason)),
         }
-        tokio::select! {
-            () = sleep(port.backoff.next()) => {}
-            () = stopped(&mut port.stop) => return Ok(()),
+        if port::pause(port.backoff.next(), &mut port.stop).await.is_none() {
+            return Ok(());
         }
     }
 }
@@ -129,41 +126,8 @@ impl Port {
             words,
             status,
             stop,
-            backoff: Backoff::new(BACKOFF.0, BACKOFF.1),
+            backoff: Backoff::new(port::BACKOFF.0, port::BACKOFF.1),
             silent: false,
-        }
-    }
-
-    /// Opens the port, however long the driver takes; `None` when the daemon stops.
-    async fn open(&mut self, uart: config::Uart) -> Option<Result<Wire, String>> {
-        let mut opening = match Opening::begin(self.path.clone(), uart) {
-            Ok(opening) => opening,
-            Err(reason) => return Some(Err(reason)),
-        };
-        loop {
-            tokio::select! {
-                opened = opening.opened() => return Some(opened.map(|()| opening.wire())),
-                () = stopped(&mut self.stop) => return None,
-                () = sleep(LOOK) => self.hangs(opening.thread.hangs()),
-            }
-        }
-    }
-
-    /// Waits until nobody holds the device any more, so that there is one thread for it at the most; returns false when
-    /// the daemon stops.
-    async fn closed(&mut self, mut thread: Thread) -> bool {
-        loop {
-            tokio::select! {
-                () = thread.ended() => return true,
-                () = stopped(&mut self.stop) => return false,
-                () = sleep(LOOK) => self.hangs(thread.hangs()),
-            }
-        }
-    }
-
-    fn hangs(&mut self, hangs: Option<Hangs>) {
-        if let Some(hangs) = hangs {
-            self.has_ended(Gone::Closed(hangs.to_string()));
         }
     }
 
@@ -197,11 +161,7 @@ impl Port {
                     tracing::warn!(source = %self.status.name, port = %self.path.display(), "nothing was heard for {silence}");
                 }
             }
-            Gone::Closed(reason) => {
-                if self.status.set_state(SourceState::Down(reason.clone())) {
-                    tracing::warn!(source = %self.status.name, port = %self.path.display(), "the port is down: {reason}");
-                }
-            }
+            Gone::Closed(reason) => port::down(&self.path, &self.status, &reason),
         }
     }
 
@@ -292,24 +252,6 @@ impl Port {
     fn gone(&self, reason: String) -> Gone {
         if *self.stop.borrow() { Gone::Stop } else { Gone::Closed(reason) }
     }
-}
-
-/// Why a port cannot be read or written any more, for a person.
-pub(super) fn lost(error: &io::Error) -> String {
-    // EIO is what the kernel says of a device that is not there any more.
-    if error.raw_os_error() == Some(libc::EIO) || error.kind() == io::ErrorKind::UnexpectedEof {
-        "it was unplugged, or its other end was closed".into()
-    } else if let Some(hangs) = error.get_ref().and_then(|e| e.downcast_ref::<Hangs>()) {
-        hangs.to_string()
-    } else {
-        format!("it cannot be used any more: {error}")
-    }
-}
-
-/// Ends when the daemon stops.
-pub(super) async fn stopped(stop: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone, and with it whoever could say stop.
-    let _ = stop.wait_for(|stop| *stop).await;
 }
 
 /// The instant after `delay`; a delay beyond what the clock can hold is a year.

@@ -1,6 +1,7 @@
 //! Runs the gateway's package on an emulated board and says in one table what came of it: tests/board/run.
 
 mod hub;
+mod load;
 mod machine;
 mod memory;
 mod parts;
@@ -26,6 +27,7 @@ struct Options {
     package: PathBuf,
     upgrade: PathBuf,
     load: Duration,
+    full: Option<PathBuf>,
     keep: bool,
     parts: Vec<String>,
 }
@@ -73,18 +75,27 @@ fn options() -> anyhow::Result<Options> {
     let image = PathBuf::from(next().context("the folder of the image")?);
     let package = PathBuf::from(next().context("the package")?);
     let upgrade = PathBuf::from(next().context("the package of the next version")?);
-    let mut options =
-        Options { machine, image, package, upgrade, load: Duration::from_secs(3600), keep: false, parts: Vec::new() };
+    let mut options = Options {
+        machine,
+        image,
+        package,
+        upgrade,
+        load: Duration::from_secs(3600),
+        full: None,
+        keep: false,
+        parts: Vec::new(),
+    };
     while let Some(argument) = next() {
         match argument.as_str() {
             "--load-minutes" => {
                 let minutes: u64 = next().context("--load-minutes N")?.parse()?;
                 options.load = Duration::from_secs(60 * minutes);
             }
+            "--full" => options.full = Some(next().context("--full FILE")?.into()),
             "--keep" => options.keep = true,
             part if PARTS.iter().any(|(name, _)| *name == part) => options.parts.push(argument),
             _ => bail!(
-                "{argument}: expected --load-minutes N, --keep, or parts: {}",
+                "{argument}: expected --load-minutes N, --full FILE, --keep, or parts: {}",
                 PARTS.map(|(name, _)| name).join(" ")
             ),
         }
@@ -101,6 +112,7 @@ fn run(options: &Options) -> anyhow::Result<usize> {
         &options.package,
         &options.upgrade,
         options.load,
+        options.full.as_deref(),
     );
     for (name, part) in PARTS {
         // Every part needs a board with the gateway on it.

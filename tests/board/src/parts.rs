@@ -8,15 +8,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail, ensure};
 
 use crate::hub::{Hub, RECORDS, Tally};
+use crate::load;
 use crate::machine::{Kind, Machine};
-use crate::memory::{Usage, mb};
 use crate::publishers::{self, Publishers};
 use crate::table::Table;
 
 type Part = fn(&mut Site, &mut Table) -> anyhow::Result<()>;
 
 /// All parts. The first two are done whatever is asked for.
-pub const PARTS: [(&str, Part); 12] = [
+pub const PARTS: [(&str, Part); 13] = [
     ("boot", boot),
     ("install", install),
     ("flow", flow),
@@ -26,13 +26,14 @@ pub const PARTS: [(&str, Part); 12] = [
     ("upgrade", upgrade),
     ("unplug", unplug),
     ("power-cut", power_cut),
-    ("load", load),
+    ("load", load::load),
     ("clock", clock),
     ("cgroup", cgroup),
+    ("full", load::full),
 ];
 
 /// How long something may take that takes a moment on a Pi.
-const SOON: Duration = Duration::from_secs(300);
+pub const SOON: Duration = Duration::from_secs(300);
 /// The hub's name below /dev/gadwall is made of the adapter's vendor, product and serial number.
 const CONFIG: &str = r#"
 [[serial]]
@@ -59,23 +60,27 @@ pub struct Site {
     pub board: Machine,
     package: PathBuf,
     next: PathBuf,
-    load: Duration,
-    tally: Tally,
+    /// How long the load lasts.
+    pub load: Duration,
+    /// A file with millions of readings of a gateway, for the part `full`.
+    pub full: Option<PathBuf>,
+    pub tally: Tally,
     /// Messages that the broker has confirmed.
-    messages: u64,
-    hub: Option<Hub>,
+    pub messages: u64,
+    pub hub: Option<Hub>,
     began: i64,
 }
 
 impl Site {
     /// `next` is the package of the next version.
-    pub fn new(board: Machine, package: &Path, next: &Path, load: Duration) -> Self {
+    pub fn new(board: Machine, package: &Path, next: &Path, load: Duration, full: Option<&Path>) -> Self {
         let began = unix() - 40 * 86_400;
         Self {
             board,
             package: package.into(),
             next: next.into(),
             load,
+            full: full.map(Into::into),
             tally: Tally::default(),
             messages: 0,
             hub: None,
@@ -95,12 +100,12 @@ impl Site {
     }
 
     /// Readings that have to be stored, each of them once.
-    fn expected(&self) -> u64 {
+    pub fn expected(&self) -> u64 {
         self.tally.readings() + self.messages * publishers::READINGS
     }
 
     /// Plugs the hub in to send `batches` more.
-    fn plug(&mut self, batches: u64, every: Duration) -> anyhow::Result<u64> {
+    pub fn plug(&mut self, batches: u64, every: Duration) -> anyhow::Result<u64> {
         self.hub = None;
         let until = self.tally.acked() + batches;
         self.hub = Some(Hub::plug(&self.board.usb(), &self.tally, self.began, until, every)?);
@@ -108,16 +113,16 @@ impl Site {
     }
 
     /// Waits until the hub's batches have been acknowledged up to `until`.
-    fn acked(&self, until: u64, within: Duration) -> anyhow::Result<()> {
+    pub fn acked(&self, until: u64, within: Duration) -> anyhow::Result<()> {
         soon("the hub's batches to be acknowledged", within, || Ok(self.tally.acked() >= until))
     }
 
-    fn stored(&self) -> anyhow::Result<u64> {
+    pub fn stored(&self) -> anyhow::Result<u64> {
         self.board.json("/stats")?["store"]["readings"].as_u64().context("store.readings")
     }
 
     /// Waits until everything is stored, and puts the comparison into the table.
-    fn count(&self, part: &str, table: &mut Table) -> anyhow::Result<()> {
+    pub fn count(&self, part: &str, table: &mut Table) -> anyhow::Result<()> {
         let expected = self.expected();
         let _ = soon("all to be stored", SOON, || Ok(self.stored()? >= expected));
         table.equal(part, "readings stored, each once", expected, self.stored()?);
@@ -140,7 +145,7 @@ impl Site {
         Ok(())
     }
 
-    fn active(&self) -> anyhow::Result<()> {
+    pub fn active(&self) -> anyhow::Result<()> {
         soon("the unit to be active", SOON, || Ok(self.board.see("systemctl is-active gadwall")?.trim() == "active"))
     }
 }
@@ -150,7 +155,7 @@ fn unix() -> i64 {
 }
 
 /// Asks twice a second until it is so.
-fn soon(what: &str, within: Duration, mut is: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+pub fn soon(what: &str, within: Duration, mut is: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
     let end = Instant::now() + within;
     loop {
         // Right after a start nobody answers yet.
@@ -163,7 +168,7 @@ fn soon(what: &str, within: Duration, mut is: impl FnMut() -> anyhow::Result<boo
     }
 }
 
-fn seconds(time: Duration) -> String {
+pub fn seconds(time: Duration) -> String {
     format!("{:.1} s", time.as_secs_f64())
 }
 
@@ -398,51 +403,6 @@ fn hub_readings(site: &Site) -> anyhow::Result<u64> {
     let rows = answer["rows"].as_array().context("rows")?;
     let of_hub = rows.iter().filter(|row| row["node"].as_str().is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit())));
     Ok(of_hub.filter_map(|row| row["count"].as_u64()).sum())
-}
-
-/// 100 readings a second: 30 of the hub, 70 of four publishers, and somebody who asks all the time.
-fn load(site: &mut Site, table: &mut Table) -> anyhow::Result<()> {
-    site.board.run("systemctl restart gadwall")?;
-    site.active()?;
-    site.plug(u64::MAX / 2, Duration::from_secs(2))?;
-    let publishers = Publishers::start(&site.board, 4, u64::MAX, Duration::from_millis(286), true)?;
-    let mut asker = site.board.feed(
-        "touch /run/asking; while [ -e /run/asking ]; do for question in '/api/v1/nodes/room-0/statistics?start=-1h' \
-         '/api/v1/statistics?bucket=1h&aggregate=count,mean,p95' '/api/v1/nodes' '/stats' \
-         '/api/v1/readings?node=room-1&limit=1000'; do \
-         curl -s -o /dev/null -w '%{http_code} %{time_total}\\n' \"http://localhost:8080$question\"; done; sleep 10; done >/root/answers",
-    )?;
-    let first = Usage::of(&site.board)?;
-    let stored_first = site.stored()?;
-    let (mut anonymous, began) = (0, Instant::now());
-    while began.elapsed() < site.load {
-        thread::sleep(Duration::from_secs(10));
-        anonymous = anonymous.max(Usage::of(&site.board)?.anonymous);
-    }
-    let last = Usage::of(&site.board)?;
-    let stored = site.stored()? - stored_first;
-    let elapsed = (last.uptime - first.uptime) as f64 / 1000.0;
-    site.board.run("rm /run/asking")?;
-    asker.wait()?;
-    site.messages += publishers.stop()?;
-    site.hub = None;
-    let cpu = (last.processor - first.processor) as f64 / 10.0 / elapsed;
-    table.figure("load", "batches that the hub sent again, so far", site.tally.again());
-    table.figure("load", "time", format!("{:.0} min", elapsed / 60.0));
-    table.figure("load", "readings a second", format!("{:.0}", stored as f64 / elapsed));
-    table.check("load", "anonymous memory, the most", "56 MB", mb(anonymous), anonymous <= 56_000_000);
-    table.check("load", "resident memory, the most", "96 MB", mb(last.resident_peak), last.resident_peak <= 96_000_000);
-    table.figure("load", "resident memory at the end", mb(last.resident));
-    table.figure("load", "share of one emulated core", format!("{cpu:.1} %"));
-    let bytes = (last.written - first.written) as f64 / stored.max(1) as f64;
-    table.figure("load", "written by the process", format!("{bytes:.0} bytes a reading"));
-    let answers = site.board.run("sort /root/answers | awk '{ n[$1]++; t[$1] = $2 } END { for (c in n) printf \"%d x %s, at most %s s; \", n[c], c, t[c] }'")?;
-    let good = !answers.is_empty() && answers.split("; ").filter(|a| !a.is_empty()).all(|a| a.contains(" x 200,"));
-    table.check("load", "answers", "all 200", answers.trim(), good);
-    // The batch that was on its way when the hub was pulled out.
-    let until = site.plug(1, Duration::ZERO)?;
-    site.acked(until, SOON)?;
-    site.count("load", table)
 }
 
 /// No clock at the start, as on a Pi without a network; it becomes right later.
