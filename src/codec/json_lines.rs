@@ -26,6 +26,11 @@ impl JsonLines {
         Self { source: Arc::from(source), time: time.to_owned(), node: node.to_owned(), texts: Texts::default() }
     }
 
+    /// Forgets which states were told: the last ones were not stored.
+    pub fn forget_told(&mut self) {
+        self.texts.forget();
+    }
+
     /// Decodes one line, with or without its end; a blank line gives nothing at all. `local` is how a time without a zone
     /// is read.
     ///

@@ -68,7 +68,7 @@ pub fn write(
     plan: &mut Plan,
     batch: i64,
     at: Timestamp,
-    unconfirmed: &Unconfirmed,
+    (unconfirmed, anew): (&Unconfirmed, bool),
     mut letter: impl FnMut(usize, DeadLetter) -> Option<DeadRow>,
 ) -> duckdb::Result<Done> {
     connection.execute_batch("BEGIN TRANSACTION")?;
@@ -86,7 +86,8 @@ pub fn write(
     }
     written::note(connection, &plan.written)?;
     let trim = batch % TRIM_EVERY == 0;
-    let memory = if trim { Some(unconfirmed.all_with(&plan.deliveries)) } else { redelivery::added(&plan.deliveries) };
+    let memory =
+        if trim || anew { Some(unconfirmed.all_with(&plan.deliveries)) } else { redelivery::added(&plan.deliveries) };
     // By an Appender: a statement would be parsed, planned and optimised for each commit, which takes longer than its 100 rows.
     let mut commits = connection.appender_to_catalog_and_db("commits", "g", "main")?;
     commits.append_row(params![batch, timestamp(at), memory])?;
@@ -97,6 +98,27 @@ pub fn write(
     }
     connection.execute_batch("COMMIT")?;
     Ok(done)
+}
+
+/// Writes what is remembered of messages into the row of the last batch, `number`, and takes it out of all others, after
+/// something was forgotten that a process after this one must not know either.
+///
+/// # Errors
+/// Whatever DuckDB reports; what they said before is then what they say.
+pub fn remember(connection: &Connection, number: i64, unconfirmed: &Unconfirmed) -> duckdb::Result<()> {
+    connection.execute_batch("BEGIN TRANSACTION")?;
+    let written = connection
+        .execute("UPDATE g.commits SET unconfirmed = NULL WHERE batch <> ? AND unconfirmed IS NOT NULL", [number])
+        .and_then(|_| {
+            let all = unconfirmed.all();
+            connection.execute("UPDATE g.commits SET unconfirmed = ? WHERE batch = ?", params![all, number])
+        })
+        .and_then(|_| connection.execute_batch("COMMIT"));
+    if written.is_err() {
+        // It may be over already.
+        let _ = connection.execute_batch("ROLLBACK");
+    }
+    written
 }
 
 /// Writes the rows of `plan` for `readings`, within a transaction. Leaves `plan.late` empty.

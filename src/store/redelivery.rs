@@ -131,16 +131,27 @@ impl Unconfirmed {
         self.sweep();
     }
 
-    /// The session is gone, and with it everything that the broker could send again.
-    pub fn session_lost(&mut self, source: &Arc<str>) {
-        self.entries.retain(|(s, _, _), _| s != source);
-        self.sweep();
+    /// The session is gone, and with it everything that the broker could send again. Returns whether there was something.
+    pub fn session_lost(&mut self, source: &Arc<str>) -> bool {
+        self.forget(|(s, _, _), _| s == source)
     }
 
-    /// The broker has sent again what it would: what an earlier process left behind and did not come is acknowledged.
-    pub fn resumed(&mut self, source: &Arc<str>) {
-        self.entries.retain(|(s, _, _), entry| s != source || !entry.loaded);
+    /// The broker has sent again what it would: what an earlier process left behind and did not come is acknowledged. Returns
+    /// whether there was something.
+    pub fn resumed(&mut self, source: &Arc<str>) -> bool {
+        self.forget(|(s, _, _), entry| s == source && entry.loaded)
+    }
+
+    fn forget(&mut self, is_gone: impl Fn(&Key, &Entry) -> bool) -> bool {
+        let before = self.entries.len();
+        self.entries.retain(|key, entry| !is_gone(key, entry));
         self.sweep();
+        self.entries.len() < before
+    }
+
+    /// `commits.unconfirmed` of a row that says all that is remembered.
+    pub fn all(&self) -> Vec<u8> {
+        self.all_with(&[])
     }
 
     /// Forgets sources that are no longer configured: nothing of them can come again.

@@ -378,6 +378,29 @@ fn a_lost_session_ends_the_meaning_of_ids_also_for_what_waits_for_its_commit() {
 }
 
 #[test]
+fn what_a_broker_has_forgotten_is_forgotten_by_the_file_at_once() {
+    for forget in [Notice::SessionLost("hub".into()), Notice::Resumed("hub".into())] {
+        let mut b = Bench::new();
+        let one = || Decoded { readings: vec![reading("7", "t", When::Arrival, 1.0)], ..Decoded::default() };
+        let sent = |dup| Some(Delivery { packet: 1, dup, digest: [1; 8], part: 0 });
+        let other = Some(Delivery { packet: 2, dup: false, digest: [2; 8], part: 0 });
+        b.life(|s| s.envelope(NOW, one(), sent(false)));
+        // Nothing is committed behind it.
+        b.life(|s| s.intake.notice(forget.clone()).unwrap());
+        // A new message with the id and the content of an old one, whose first copy came before a crash.
+        b.life(|s| s.envelope(NOW + 1, one(), sent(true)));
+        assert_eq!((b.rows().len(), b.metrics.readings.duplicate.get()), (2, 0), "{forget:?}");
+        // What is remembered since is known.
+        b.life(|s| s.envelope(NOW + 2, one(), other));
+        b.life(|s| {
+            s.envelope(NOW + 3, one(), sent(true));
+            s.envelope(NOW + 4, one(), other.map(|delivery| Delivery { dup: true, ..delivery }));
+        });
+        assert_eq!((b.rows().len(), b.metrics.readings.duplicate.get()), (3, 2), "{forget:?}");
+    }
+}
+
+#[test]
 fn thousands_of_late_rows_far_apart_are_stored_within_the_memory_limit() {
     let mut b = Bench::new();
     b.config.memory_limit = 16_000_000;

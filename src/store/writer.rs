@@ -123,6 +123,8 @@ pub struct Writer {
     batch: Batch,
     number: i64,
     unconfirmed: Unconfirmed,
+    /// Something was forgotten that the file still has.
+    forgotten: bool,
     dead_rate: DeadRate,
     trim: Trim,
     time: Timekeeper,
@@ -177,6 +179,7 @@ impl Writer {
             batch: Batch::new(config.batch_rows, config.flush_interval),
             number,
             unconfirmed,
+            forgotten: false,
             dead_rate: DeadRate::default(),
             trim,
             time: Timekeeper::new(&config.path),
@@ -293,8 +296,18 @@ impl Writer {
         }
         match notice {
             Notice::Confirmed(source, packets) => self.unconfirmed.confirmed(&source, &packets),
-            Notice::SessionLost(source) => self.unconfirmed.session_lost(&source),
-            Notice::Resumed(source) => self.unconfirmed.resumed(&source),
+            Notice::SessionLost(source) => self.forgotten |= self.unconfirmed.session_lost(&source),
+            Notice::Resumed(source) => self.forgotten |= self.unconfirmed.resumed(&source),
+        }
+        // The broker gives the packet ids out anew from now on: a process after a crash that still knew the old ones would take
+        // a new message for an old one. What fails here is made up for by the next commit.
+        if self.forgotten {
+            match commit::remember(&self.root.connection, self.number, &self.unconfirmed) {
+                Ok(()) => self.forgotten = false,
+                Err(error) => {
+                    tracing::debug!(%error, "what was forgotten is forgotten in the file with the next commit")
+                }
+            }
         }
         Ok(())
     }
@@ -355,7 +368,8 @@ impl Writer {
             }
             _ => true,
         });
-        commit::write(&self.root.connection, plan, number, clock::realtime(), &self.unconfirmed, |index, letter| {
+        let memory = (&self.unconfirmed, self.forgotten);
+        commit::write(&self.root.connection, plan, number, clock::realtime(), memory, |index, letter| {
             let envelope = batch.envelopes().get(index)?;
             let source = Arc::clone(&envelope.source);
             dead_rate.allows(&source, letter.reason, now).then_some(DeadRow { ts: envelope.arrival.at, source, letter })
@@ -371,6 +385,7 @@ impl Writer {
         }
         self.metrics.clock.unsynced.add(self.time.committed(&plan, &done));
         self.unconfirmed.committed(plan.deliveries);
+        self.forgotten = false;
         self.days_noted(&plan.written);
         drop(plan.rolled);
         self.rollups.marked(done.marks.iter().copied());

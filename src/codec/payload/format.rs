@@ -85,6 +85,18 @@ impl Format {
         }
     }
 
+    /// Whether a time that a message of it is given may depend on when the message arrived, or on what came just before it:
+    /// when the broker sends it again, it may be given another.
+    pub const fn dates_by_arrival(self) -> bool {
+        // Relative times; the `time` topic of its own beside the values'.
+        matches!(self, Self::Senml | Self::Rtl433)
+    }
+
+    /// Whether what it takes for the repeat of a frame is left out.
+    pub const fn leaves_out_repeats(self) -> bool {
+        matches!(self, Self::Rtl433 | Self::Theengs | Self::Ruuvi | Self::TheThingsStack)
+    }
+
     /// The format of this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.as_str() == name)

@@ -172,6 +172,17 @@ impl Stream {
     pub fn forget(&mut self) {
         each_inner!(&mut self.inner, stream => stream.forget());
     }
+
+    /// What the last frames held was dropped: what they told may be told again, and what comes again is no repeat.
+    pub fn not_stored(&mut self) {
+        if let Inner::Framed(framed) = &mut self.inner {
+            match &mut framed.content.payload {
+                Payload::Json { lines, .. } => lines.forget_told(),
+                Payload::Other(_, decoders) => decoders.forget_frames(),
+                Payload::Hub(_) | Payload::Rows(_) | Payload::Layout(_) => {}
+            }
+        }
+    }
 }
 
 impl Framed {

@@ -18,8 +18,11 @@ pub struct Message {
     pub content: Decoded,
     /// Readings that were left out because the message is retained and they have no time of their own.
     pub retained: usize,
-    /// A time of it is one that the clocks of its zone show twice.
+    /// A time of it may be read as another instant when it arrives later: one that the clocks of its zone show twice, or one
+    /// that its format reckons from the arrival.
     pub twice: bool,
+    /// Its format leaves out what it takes for the repeat of a frame, so that an empty content may stand for readings.
+    pub leaves_out: bool,
     /// What it was taken for, where its subscription leaves that open.
     pub taken_for: Option<Format>,
     /// What is to be asked of its publisher.
@@ -47,11 +50,11 @@ pub fn read(
     zone: Tz,
 ) -> Message {
     let local = Local { zone, arrival: arrival.trusted.then_some(arrival.at) };
-    let (output, zone) = match decode(subscriptions, decoders, received, local) {
-        Ok((output, zone)) => (output, zone),
+    let (output, format, zone) = match decode(subscriptions, decoders, received, local) {
+        Ok(decoded) => decoded,
         Err(letter) => {
             let content = Decoded { dead: vec![letter], ..Decoded::default() };
-            return Message { content, retained: 0, twice: false, taken_for: None, request: None };
+            return Message { content, retained: 0, twice: false, leaves_out: false, taken_for: None, request: None };
         }
     };
     let mut content = output.decoded;
@@ -64,8 +67,9 @@ pub fn read(
         content.events.retain(|event| event.when != When::Arrival || *event.kind == *AVAILABILITY_EVENT);
         retained = before - content.readings.len();
     }
-    let twice = has_times_twice(&content, zone);
-    Message { content, retained, twice, taken_for: output.taken_for, request: output.request }
+    let twice = format.is_some_and(Format::dates_by_arrival) || has_times_twice(&content, zone);
+    let leaves_out = format.is_some_and(Format::leaves_out_repeats);
+    Message { content, retained, twice, leaves_out, taken_for: output.taken_for, request: output.request }
 }
 
 /// Whether one of its times is one that the clocks of `zone` show twice. Also true for a time that came with a zone, which
@@ -82,13 +86,13 @@ fn has_times_twice(content: &Decoded, zone: Tz) -> bool {
     })
 }
 
-/// What is in a message, and the zone that it was read in; the error is the dead letter of a topic that tells nothing.
+/// What is in a message, the format that it was read by unless that is a layout, and the zone of its times; the error is the dead letter of a topic that tells nothing.
 fn decode(
     subscriptions: &[Subscription],
     decoders: &mut Decoders,
     received: Received<'_>,
     local: Local,
-) -> Result<(payload::Output, Tz), DeadLetter> {
+) -> Result<(payload::Output, Option<Format>, Tz), DeadLetter> {
     let Received { topic, payload: bytes, retain } = received;
     let Ok(text) = std::str::from_utf8(topic) else {
         let detail = format!("the topic `{}` is not UTF-8", shown(&String::from_utf8_lossy(topic)));
@@ -109,18 +113,22 @@ fn decode(
         local,
         retain,
     };
-    let mut output = match &subscription.layout {
+    let (mut output, format) = match &subscription.layout {
         Some(layout) => {
             let decoded = layout.decode(bytes, &message.node_or(None));
-            payload::Output { decoded, taken_for: None, request: None }
+            (payload::Output { decoded, taken_for: None, request: None }, None)
         }
-        None => decoders.decode(subscription.format, &message),
+        None => {
+            let output = decoders.decode(subscription.format, &message);
+            let format = output.taken_for.unwrap_or(subscription.format);
+            (output, Some(format))
+        }
     };
     // The excerpt is of the payload: only the topic says who sent it.
     for letter in &mut output.decoded.dead {
         letter.detail = format!("topic `{}`: {}", shown(text), letter.detail);
     }
-    Ok((output, local.zone))
+    Ok((output, format, local.zone))
 }
 
 /// A topic is up to 64 KiB, of which a person needs the beginning; and it may hold control characters, which would upset a
@@ -227,5 +235,15 @@ mod tests {
         let payload = format!("{{\"time\": \"{local}\", \"v\": 1}}");
         let message = read(&[gateways], &mut Decoders::new(), received(&payload), doubt, Tz::Europe__Berlin);
         assert_eq!(message.content.readings[0].when, When::Live(arrival("2025-10-26T00:30:00Z").at));
+    }
+
+    #[test]
+    fn a_time_that_is_reckoned_from_the_arrival_is_another_one_when_the_message_comes_again() {
+        let senml = Subscription { format: Format::Senml, ..subscription("s/{node}/{metric}") };
+        let arrival = arrival("2025-10-09T08:53:20Z");
+        let payload = r#"[{"bn":"n:","n":"t","v":21,"t":-5}]"#;
+        let message = read(&[senml], &mut Decoders::new(), received(payload), arrival, Tz::UTC);
+        assert_eq!(message.content.readings[0].when, When::Live(Timestamp(arrival.at.micros() - 5_000_000)));
+        assert!(needs_delivery(&message, arrival));
     }
 }

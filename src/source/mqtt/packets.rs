@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::metrics::{DropReason, SourceState};
 use crate::pipeline::Notice;
-use crate::reading::{Delivery, Envelope, Receipt};
+use crate::reading::{Arrival, Decoded, Delivery, Digest, Envelope, Receipt};
 
 use super::acks::{Ack, Answer};
 use super::confirm::Known;
@@ -117,43 +117,67 @@ impl Session<'_> {
             // Not taken and not acknowledged: the broker keeps it for the next connection.
             return Ok(());
         }
-        let source = &mut *self.source;
+        let arrival = self.source.clock.now();
         if self.copies.is_copy(publish) {
-            // Its turn comes behind the first copy's, so it is acknowledged only when that one is stored.
+            // It goes behind the first copy and is acknowledged when that one is stored; and what it was is remembered, or it
+            // would be stored when only its own acknowledgement gets lost.
             if answered {
-                source.acks.settled(Ack { packet: publish.pkid, qos: publish.qos, digest: None });
+                let digest = Some(message::digest(&publish.topic, &publish.payload));
+                self.send(publish, arrival, Decoded::default(), digest, stop).await?;
             }
             return Ok(());
         }
-        let arrival = source.clock.now();
+        let source = &mut *self.source;
         let message = source.read(publish, arrival);
-        let needs_delivery = message::needs_delivery(&message, arrival);
+        // One that comes again without need of it is looked up all the same: its first copy may have come under a clock that
+        // did not believe its time.
+        let needs_delivery = publish.dup || message.leaves_out || message::needs_delivery(&message, arrival);
         if let Some(request) = message.request {
             tracing::debug!(source = %source.status.name, topic = request.topic, reason = request.reason, "asking");
             // Without a free place it is asked again with the next message that lacks something.
             let _ = self.client.try_publish(request.topic, QoS::AtMostOnce, false, request.payload);
         }
         let content = message.content;
-        let rows = (content.readings.len() + content.events.len()) as u64;
         if stopping {
-            source.metrics.readings.dropped(DropReason::Stopping).add(rows);
+            source.metrics.readings.dropped(DropReason::Stopping).add(rows(&content));
             return Ok(());
         }
         let digest = (answered && needs_delivery).then(|| message::digest(&publish.topic, &publish.payload));
-        let ack = Ack { packet: publish.pkid, qos: publish.qos, digest };
-        if let Some(digest) = &digest {
-            source.confirm.sent_again(publish.pkid, *digest);
-        }
         // One that comes again may be empty because its first copy was remembered, and that one may still be on its way to the
-        // store: it goes behind it and is acknowledged when that is stored.
-        if content.is_empty() && !publish.dup {
+        // store: it goes behind it and is acknowledged when that is stored. So does one that was left out as the repeat of a
+        // frame: when it comes again nobody may remember that frame.
+        if content.is_empty() && !publish.dup && !message.leaves_out {
             if answered {
-                source.acks.settled(ack);
+                if let Some(digest) = &digest {
+                    source.confirm.sent_again(publish.pkid, *digest);
+                }
+                source.acks.settled(Ack { packet: publish.pkid, qos: publish.qos, digest });
             }
             return Ok(());
         }
+        if content.is_empty() && !answered {
+            return Ok(());
+        }
+        self.send(publish, arrival, content, digest, stop).await
+    }
+
+    /// Hands the content of a message to the store, and waits while the intake is full.
+    async fn send(
+        &mut self,
+        publish: &Publish,
+        arrival: Arrival,
+        content: Decoded,
+        digest: Option<Digest>,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<(), Error> {
+        let source = &mut *self.source;
+        let rows = rows(&content);
+        if let Some(digest) = &digest {
+            source.confirm.sent_again(publish.pkid, *digest);
+        }
+        let answered = publish.qos != QoS::AtMostOnce;
         let receipt = if answered {
-            let place = source.acks.wait(ack);
+            let place = source.acks.wait(Ack { packet: publish.pkid, qos: publish.qos, digest });
             let answer = source.answer.clone();
             // Nobody listens any more only when the source has ended, and with it its connection.
             Receipt::new(move |outcome| {
@@ -193,4 +217,9 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// Rows of what was decoded, dead letters aside.
+fn rows(content: &Decoded) -> u64 {
+    (content.readings.len() + content.events.len()) as u64
 }

@@ -136,7 +136,9 @@ impl<'a> Session<'a> {
             match self.step(eventloop, stop).await {
                 Step::Event(event) => {
                     self.event(event, eventloop, stop).await?;
-                    if self.take_answers(None).is_err() && !self.stopping() {
+                    // A message that was waiting for a place when the stop came is a hole too, and no reason to part before the
+                    // others are acknowledged.
+                    if self.take_answers(None).is_err() && !self.stopping() && !*stop.borrow() {
                         return Ok(self.hole());
                     }
                     // A step looks at the client first, and while the broker sends without a pause at nothing else.
@@ -150,6 +152,7 @@ impl<'a> Session<'a> {
                     self.go_on();
                 }
                 Step::Broken(error) => return self.broken(&error, eventloop, stop).await,
+                Step::Hole if *stop.borrow() => self.drain(),
                 Step::Hole => return Ok(self.hole()),
                 Step::Stopped => return Ok(End::Stopped),
                 Step::TimedOut if self.stopping() => {

@@ -14,7 +14,7 @@ use super::{filters, message};
 use crate::codec::payload::Format;
 use crate::config;
 use crate::metrics::{DropReason, SourceState};
-use crate::pipeline::{Item, Notice};
+use crate::pipeline::{Carried, Item, Notice};
 use crate::reading::{DeadReason, Outcome, Reading, Timestamp, When};
 
 fn name() -> std::sync::Arc<str> {
@@ -104,11 +104,39 @@ fn a_frame_that_comes_again_is_not_acknowledged_before_its_first_copy_is_stored(
     broker.start();
     // It is remembered and holds nothing new; were it acknowledged, a crash before the commit would lose it.
     let again = gateway.next();
-    assert!(again.content.is_empty() && again.delivery.is_none());
+    assert!(again.content.is_empty() && again.delivery.unwrap().dup);
     assert_eq!(gateway.status.acked.get(), 1, "only the message before both");
     first.answer(Outcome::Committed);
     again.answer(Outcome::Committed);
     gateway.wait_acked(2);
+}
+
+#[test]
+fn what_is_left_out_is_remembered_by_its_own_packet_id() {
+    let broker = Broker::open();
+    let mut config = config(broker.port, &["s/{node}/x", "{site}/b/{node}", "rtl_433/#", "t/{node}"]);
+    config.subscribe[2].format = Format::Rtl433;
+    let gateway = Gateway::ready(config);
+    gateway.wait_subscribed(&broker, "t/first");
+    let content = |carried: &Carried| carried.content.readings.len();
+    // A copy for each of two overlapping subscriptions.
+    broker.say("s/b/x", "1");
+    let (one, copy) = (gateway.next(), gateway.next());
+    assert_eq!((content(&one), content(&copy)), (1, 0));
+    let (one_delivery, copy_delivery) = (one.delivery.unwrap(), copy.delivery.unwrap());
+    assert_eq!(one_delivery.digest, copy_delivery.digest);
+    assert_ne!(one_delivery.packet, copy_delivery.packet);
+    // A frame that was heard twice.
+    let frame = r#"{"model":"Acurite-Tower","id":1,"temperature_C":21.5}"#;
+    broker.say("rtl_433/x/events", frame);
+    broker.say("rtl_433/x/events", frame);
+    let (first, repeat) = (gateway.next(), gateway.next());
+    assert_eq!((content(&first), content(&repeat)), (1, 0));
+    assert!(first.delivery.is_some() && repeat.delivery.is_some());
+    for carried in [one, copy, first, repeat] {
+        carried.answer(Outcome::Committed);
+    }
+    gateway.wait_acked(5);
 }
 
 #[test]
@@ -302,10 +330,12 @@ fn a_message_that_two_subscriptions_match_is_taken_once() {
     broker.say("s/c/x", "3");
     broker.say("t/b/y", "4");
     let (mut nodes, mut values) = (Vec::new(), Vec::new());
-    for _ in 0..5 {
+    // The copies hold nothing but their packet ids.
+    for _ in 0..8 {
         let carried = gateway.next();
-        nodes.push(carried.content.readings[0].node.to_string());
-        values.push(carried.content.readings[0].value);
+        nodes.extend(carried.content.readings.iter().map(|reading| reading.node.to_string()));
+        values.extend(carried.content.readings.iter().map(|reading| reading.value));
+        assert!(carried.delivery.is_some());
         carried.answer(Outcome::Committed);
     }
     assert_eq!(values, [1.0, 1.0, 2.0, 3.0, 4.0]);

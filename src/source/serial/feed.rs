@@ -266,7 +266,9 @@ impl Desk {
             sense |= decoded.dead.is_empty() || !decoded.readings.is_empty() || !decoded.events.is_empty();
             content.append(decoded);
         });
-        self.send(content, arrival);
+        if !self.send(content, arrival) {
+            stream.not_stored();
+        }
         self.status.frames.add(frames);
         self.status.skipped_bytes.add(stream.skipped() - *skipped);
         *skipped = stream.skipped();
@@ -281,14 +283,15 @@ impl Desk {
         }
     }
 
-    fn send(&mut self, mut content: Decoded, arrival: Arrival) {
+    /// Hands contents to the store; returns whether it took them.
+    fn send(&mut self, mut content: Decoded, arrival: Arrival) -> bool {
         let readings = content.readings.len();
         let rows = readings + content.events.len();
         self.status.read(readings);
         self.metrics.readings.received.add(readings as u64);
         self.limit.count(&mut content.dead, &self.status, &self.metrics, Instant::now());
         if content.is_empty() {
-            return;
+            return true;
         }
         let number = self.next;
         self.next += 1;
@@ -304,11 +307,15 @@ impl Desk {
             Receipt::none()
         };
         match self.give(content, arrival, false, receipt) {
-            Ok(()) => self.look(),
+            Ok(()) => {
+                self.look();
+                true
+            }
             Err(refused) => {
                 // Known at once, so that the batch that ends next is not taken for stored.
                 self.note_failed(number);
                 self.refused(&refused, rows);
+                false
             }
         }
     }

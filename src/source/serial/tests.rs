@@ -271,6 +271,27 @@ fn a_full_channel_drops_counts_and_fails_the_open_batch() {
 }
 
 #[test]
+fn a_state_whose_line_was_dropped_is_told_with_the_next() {
+    on_runtime(async {
+        let rig = Rig::new(8);
+        let config =
+            config::Serial { name: "valve".into(), protocol: Protocol::of(Format::JsonLines), ..hub(PathBuf::new()) };
+        let (mut port, _) = rig.port(&config);
+        port.feed.connected();
+        port.feed.read(br#"{"a":1,"b":2,"c":3,"d":4,"e":5,"f":6,"g":7,"h":8}"#).unwrap();
+        port.feed.read(b"\n").unwrap();
+        port.feed.read(b"{\"mode\":\"boost\",\"t\":1}\n").unwrap();
+        assert_eq!(rig.metrics.readings.dropped(DropReason::IntakeFull).get(), 2);
+        answer(std::iter::from_fn(|| rig.envelope()).collect(), Outcome::Committed);
+        let events = |rig: &Rig| rig.envelope().map(|e| e.content.events.len());
+        for (line, told) in [("boost", 1), ("boost", 0), ("eco", 1)] {
+            port.feed.read(format!("{{\"mode\":\"{line}\",\"t\":1}}\n").as_bytes()).unwrap();
+            assert_eq!(events(&rig), Some(told), "{line}");
+        }
+    });
+}
+
+#[test]
 fn the_time_is_told_unless_the_clock_is_in_doubt() {
     on_runtime(async {
         let rig = Rig::new(20_000);

@@ -70,17 +70,14 @@ impl Machine {
     }
 
     fn qemu(&self) -> Command {
-        let mut qemu;
-        match self.kind {
-            Kind::Board => {
-                qemu = Command::new("qemu-system-aarch64");
-                qemu.args(["-machine", "virt", "-cpu", "cortex-a53", "-accel", "tcg,thread=multi"]);
-            }
-            Kind::Pc => {
-                qemu = Command::new("qemu-system-x86_64");
-                qemu.args(["-machine", "q35", "-cpu", "max", "-accel", "tcg,thread=multi"]);
-            }
-        }
+        // Becomes qemu, which ends with this program however that ends.
+        let mut qemu = Command::new("setpriv");
+        qemu.args(["--pdeathsig", "KILL"]);
+        qemu.args(match self.kind {
+            Kind::Board => ["qemu-system-aarch64", "-machine", "virt", "-cpu", "cortex-a53"],
+            Kind::Pc => ["qemu-system-x86_64", "-machine", "q35", "-cpu", "max"],
+        });
+        qemu.args(["-accel", "tcg,thread=multi"]);
         qemu.args(["-smp", "4", "-m", "512", "-display", "none", "-monitor", "none"]);
         qemu
     }

@@ -103,9 +103,24 @@ fn options() -> anyhow::Result<Options> {
     Ok(options)
 }
 
+/// Removes what runs have left that were killed.
+fn clear(image: &Path) -> anyhow::Result<()> {
+    let own = std::process::id().to_string();
+    for entry in fs::read_dir(image)? {
+        let entry = entry?;
+        if let Some(process) = entry.file_name().to_str().and_then(|name| name.strip_prefix("run-"))
+            && (process == own || !Path::new("/proc").join(process).exists())
+        {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Returns how many rows are not as they should be.
 fn run(options: &Options) -> anyhow::Result<usize> {
-    let folder = options.image.join(format!("run-{}", std::process::id()));
+    clear(&options.image)?;
+    let folder = options.image.join(format!("{}-{}", if options.keep { "kept" } else { "run" }, std::process::id()));
     let mut table = Table::default();
     let mut site = Site::new(
         Machine::new(options.machine, &options.image, &folder)?,
