@@ -79,7 +79,8 @@ pub(super) async fn all(
         if let Some(removed) = removed {
             found = state.query(move |reader| with_rollups(reader, id, zone, (start, end), found)).await?.ok_or_else(
                 || {
-                    let advice = "of that time only whole hours or days are known; let start be the beginning of one";
+                    let advice =
+                        "of that time only whole hours or days are known; let start and end be the beginnings of some";
                     ApiError::removed(removed, advice)
                 },
             )?;

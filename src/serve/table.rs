@@ -153,7 +153,7 @@ impl Table {
             let advice = if self.question.exact {
                 "exact=true needs them; ask for a later range, or without it"
             } else {
-                "of that time only whole hours or days are known; let start be the beginning of one, or ask with bucket="
+                "of that time only whole hours or days are known; let start and end be the beginnings of some, or ask with bucket="
             };
             return Err(ApiError::removed(expired, advice));
         }
@@ -168,17 +168,21 @@ impl Table {
         let mut page = Page::default();
         let mut at = self.from;
         let mut step = first_step(buckets.width());
+        // Buckets of the next query where most of those before had no rows: a page of two rows may be years wide.
+        let mut reach = 0;
         while at < self.end && page.rows.len() < self.limit && Instant::now() < deadline {
             let fit = (self.limit - page.rows.len()) / groups;
             if fit == 0 && !page.rows.is_empty() {
                 break;
             }
-            let edges = buckets.edges(at, self.end, step.min(fit).max(1));
+            let many = if self.fill == Fill::None { reach.min(MAX_ROWS / groups).max(fit) } else { fit };
+            let edges = buckets.edges(at, self.end, step.min(many).max(1));
             let slice = self.timed_slice(state, &edges, &mut step).await?;
             let begins = &edges[..edges.len() - 1];
+            reach = if slice.rows.len() <= begins.len() / 4 { begins.len().saturating_mul(4) } else { 0 };
             page.note(&slice);
             page.add(fill(slice.rows, begins, groups, &self.question.aggregates, self.fill), begins);
-            at = edges[edges.len() - 1];
+            at = page.cut(self.limit).unwrap_or(edges[edges.len() - 1]);
         }
         page.next = (at < self.end).then_some(at);
         Ok(page)
@@ -261,6 +265,20 @@ impl Page {
                 self.incomplete.push(*gone);
             }
         }
+    }
+
+    /// Takes out what is above `limit` rows, in whole buckets, but never the first; returns where that begins.
+    fn cut(&mut self, limit: usize) -> Option<Timestamp> {
+        let above = self.rows.get(limit)?.begin;
+        let first = self.rows.first()?.begin;
+        let from = if above > first {
+            self.rows.partition_point(|row| row.begin < above)
+        } else {
+            self.rows.partition_point(|row| row.begin <= first)
+        };
+        let next = self.rows.get(from)?.begin;
+        self.rows.truncate(from);
+        Some(next)
     }
 
     fn add(&mut self, rows: Vec<Found>, begins: &[Timestamp]) {

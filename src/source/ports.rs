@@ -9,8 +9,9 @@ use std::path::{Path, PathBuf};
 /// Names of devices that are serial ports, before their number.
 const PREFIXES: [&str; 4] = ["ttyUSB", "ttyACM", "ttyAMA", "ttyS"];
 
-/// Folders of stable names below the device folder, the better one first.
-const STABLE: [&str; 2] = ["serial/by-id", "serial/by-path"];
+/// Folders of stable names below the device folder, the better one first. The first is made by the package's udev rule: by id,
+/// two adapters without a serial number have the same name.
+const STABLE: [&str; 3] = ["gadwall", "serial/by-id", "serial/by-path"];
 
 /// Longest text of a device about itself that is shown, in characters.
 const MAX_TEXT: usize = 64;
@@ -23,7 +24,7 @@ const MAX_LEVELS: usize = 8;
 pub struct Port {
     /// Its device file, such as `/dev/ttyACM0`; the kernel may give the number to another port.
     pub device: PathBuf,
-    /// Names that stay when the kernel renumbers: those by id, then those by path.
+    /// Names that stay when the kernel renumbers: those of the package, those by id, then those by path.
     pub stable: Vec<PathBuf>,
     /// Maker and product with their USB ids, or the driver; `None` where the kernel does not say.
     pub what: Option<String>,
@@ -105,7 +106,8 @@ fn links(folder: &Path) -> Vec<PathBuf> {
     // Without udev, or without any port, the folder is not there.
     let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
     let mut links: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
-    links.sort();
+    // A name by the socket comes behind one by the serial number.
+    links.sort_by_cached_key(|link| (link.to_string_lossy().contains("-at-"), link.clone()));
     links
 }
 
@@ -183,7 +185,8 @@ mod tests {
         fn link(&self, folder: &str, name: &str, target: &str) -> PathBuf {
             let folder = self.dev().join(folder);
             fs::create_dir_all(&folder).unwrap();
-            symlink(format!("../../{target}"), folder.join(name)).unwrap();
+            let up = "../".repeat(folder.strip_prefix(self.dev()).unwrap().components().count());
+            symlink(format!("{up}{target}"), folder.join(name)).unwrap();
             folder.join(name)
         }
 
@@ -211,18 +214,20 @@ mod tests {
         machine.file("class/tty/ttyS2/type", "0\n");
         let path = machine.link("serial/by-path", "pci-0", "ttyACM0");
         let id = machine.link("serial/by-id", "usb-Pico-if00", "ttyACM0");
+        let socket = machine.link("gadwall", "2e8a-0005-at-pci-0", "ttyACM0");
+        let own = machine.link("gadwall", "2e8a-0005-e660-00", "ttyACM0");
         machine.link("serial/by-id", "usb-gone", "ttyUSB7");
         let dev = machine.dev();
         let bare = |name: &str| Port { device: dev.join(name), stable: Vec::new(), what: None };
         let pico = Port {
-            stable: vec![id.clone(), path],
+            stable: vec![own.clone(), socket, id, path],
             what: Some("Raspberry Pi Pico[2J (2e8a:0005)".into()),
             ..bare("ttyACM0")
         };
         let uart = Port { what: Some("uart-pl011".into()), ..bare("ttyS0") };
         let found = machine.list();
         assert_eq!(found, [pico, uart, bare("ttyUSB2"), bare("ttyUSB10")]);
-        assert_eq!((found[0].best(), found[2].best()), (id.as_path(), dev.join("ttyUSB2").as_path()));
+        assert_eq!((found[0].best(), found[2].best()), (own.as_path(), dev.join("ttyUSB2").as_path()));
     }
 
     #[test]

@@ -243,8 +243,8 @@ fn what_was_removed_is_said() {
     );
     assert_eq!(
         server.error("/api/v1/statistics?start=2025-10-25T22:30:00Z&end=2025-10-27T00:00:00Z").2,
-        "readings before 2025-10-26T23:00:00Z were removed: of that time only whole hours or days are known; let start be \
-         the beginning of one, or ask with bucket="
+        "readings before 2025-10-26T23:00:00Z were removed: of that time only whole hours or days are known; let start and end \
+         be the beginnings of some, or ask with bucket="
     );
     assert_eq!(
         server.error("/api/v1/statistics?start=2025-10-25T22:00:00Z&end=2025-10-27T00:00:00Z&exact=true").0,
@@ -439,6 +439,25 @@ fn a_page_may_be_empty_before_the_last_one() {
         }
     }
     assert_eq!(sizes, [3; 4]);
+    // A range of a century, of which a day is known: its rows, page by page.
+    let all =
+        "/api/v1/statistics?start=1926-01-01T00:00:00Z&end=2027-01-01T00:00:00Z&bucket=1h&aggregate=count&group=none";
+    let whole = server.get_json(&format!("{all}&limit=10000"));
+    let whole = whole["rows"].as_array().unwrap();
+    let mut shown = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = server.get_json(&format!("{all}&limit=2{cursor}"));
+        let rows = page["rows"].as_array().unwrap();
+        assert!(rows.len() <= 2);
+        shown.extend(rows.iter().cloned());
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert!(whole.len() > 2, "{whole:?}");
+    assert_eq!(&shown, whole);
     let nothing = server.get_json("/api/v1/statistics?start=2020-01-01T00:00:00Z&end=2021-01-01T00:00:00Z&bucket=1d");
     assert_eq!((&nothing["rows"], &nothing["next_cursor"]), (&json!([]), &json!(null)));
     let empty = Server::new();
