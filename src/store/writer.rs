@@ -305,7 +305,7 @@ impl Writer {
             match commit::remember(&self.root.connection, self.number, &self.unconfirmed) {
                 Ok(()) => self.forgotten = false,
                 Err(error) => {
-                    tracing::debug!(%error, "what was forgotten is forgotten in the file with the next commit")
+                    tracing::debug!(%error, "what was forgotten is forgotten in the file with the next commit");
                 }
             }
         }

@@ -113,16 +113,13 @@ fn decode(
         local,
         retain,
     };
-    let (mut output, format) = match &subscription.layout {
-        Some(layout) => {
-            let decoded = layout.decode(bytes, &message.node_or(None));
-            (payload::Output { decoded, taken_for: None, request: None }, None)
-        }
-        None => {
-            let output = decoders.decode(subscription.format, &message);
-            let format = output.taken_for.unwrap_or(subscription.format);
-            (output, Some(format))
-        }
+    let (mut output, format) = if let Some(layout) = &subscription.layout {
+        let decoded = layout.decode(bytes, &message.node_or(None));
+        (payload::Output { decoded, taken_for: None, request: None }, None)
+    } else {
+        let output = decoders.decode(subscription.format, &message);
+        let format = output.taken_for.unwrap_or(subscription.format);
+        (output, Some(format))
     };
     // The excerpt is of the payload: only the topic says who sent it.
     for letter in &mut output.decoded.dead {
