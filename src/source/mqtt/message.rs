@@ -86,7 +86,8 @@ fn has_times_twice(content: &Decoded, zone: Tz) -> bool {
     })
 }
 
-/// What is in a message, the format that it was read by unless that is a layout, and the zone of its times; the error is the dead letter of a topic that tells nothing.
+/// What is in a message, the format that it was read by unless that is a layout, and the zone of its times; the error is the
+/// dead letter of a topic that tells nothing.
 fn decode(
     subscriptions: &[Subscription],
     decoders: &mut Decoders,
